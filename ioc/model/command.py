@@ -1,0 +1,95 @@
+"""`Command`: what a person did. Enters by the log like everything else; never holds a secret in clear."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+
+class Role(StrEnum):
+    """What an account may do: look, acknowledge, manage accounts."""
+
+    VIEWER = "viewer"
+    OFFICER = "officer"
+    ADMIN = "admin"
+
+
+class _Command(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    actor: str
+    """Login name of who did it; `system` for the machine itself."""
+    actor_name: str = ""
+    """That person's name as it is shown."""
+    key: str = ""
+    """Idempotency key; the same key by the same actor gets the same answer for 24 h."""
+
+
+class Acknowledge(_Command):
+    """Somebody has seen an alarm. Names the occurrence (`alarm`) and the version they saw."""
+
+    kind: Literal["acknowledge"] = "acknowledge"
+    alarm: str
+    version: int
+    note: str = ""
+
+
+class SetUser(_Command):
+    """Create or change an account. `secret` is an argon2 string."""
+
+    kind: Literal["set_user"] = "set_user"
+    user: str
+    name: str
+    role: Role
+    secret: str
+
+
+class RemoveUser(_Command):
+    """Remove an account and its sessions."""
+
+    kind: Literal["remove_user"] = "remove_user"
+    user: str
+
+
+class AddToken(_Command):
+    """Create a token; `digest` is sha-256 of it in hex. `scope` is `wall` for a kiosk."""
+
+    kind: Literal["add_token"] = "add_token"
+    token: str
+    """Its public name."""
+    digest: str
+    scope: Literal["wall"] = "wall"
+
+
+class RevokeToken(_Command):
+    """Withdraw a token."""
+
+    kind: Literal["revoke_token"] = "revoke_token"
+    token: str
+
+
+Command = Acknowledge | SetUser | RemoveUser | AddToken | RevokeToken
+
+COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="kind")])
+
+
+class Verdict(StrEnum):
+    """How a command ended."""
+
+    DONE = "done"
+    CONFLICT = "conflict"
+    NOT_FOUND = "not_found"
+    REFUSED = "refused"
+
+
+class Answer(BaseModel):
+    """What a command's sender is told. `alarm` is the alarm it concerned, as it stands after the command."""
+
+    model_config = ConfigDict(frozen=True)
+
+    verdict: Verdict
+    reason: str = ""
+    alarm: str = ""
+    """Id of the alarm that now stands (the newer occurrence on a conflict), if any."""

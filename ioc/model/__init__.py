@@ -4,6 +4,7 @@ from ioc.model.alarm import Alarm, Condition, State, Step, Transition, alarm_id,
 from ioc.model.batch import NOT_JUDGED, NOT_STORED, Batch, Flag
 from ioc.model.change import Change, ChangeKind
 from ioc.model.command import (
+    COMMAND_TYPES,
     COMMANDS,
     Acknowledge,
     AddToken,
@@ -33,6 +34,7 @@ from ioc.model.text import Text
 
 __all__ = [
     "COMMANDS",
+    "COMMAND_TYPES",
     "NOT_JUDGED",
     "NOT_STORED",
     "PAYLOAD_KEPT_BYTES",

@@ -70,6 +70,7 @@ class RevokeToken(_Command):
     token: str
 
 
+COMMAND_TYPES = (Acknowledge, SetUser, RemoveUser, AddToken, RevokeToken)
 Command = Acknowledge | SetUser | RemoveUser | AddToken | RevokeToken
 
 COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="kind")])

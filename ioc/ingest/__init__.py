@@ -1,0 +1,1 @@
+"""Ingest decodes. Shells bring bytes; `decoder` and `codecs` read them; `order` says what becomes of a sample."""

@@ -1,0 +1,1 @@
+"""One payload convention a file: bytes → items, or the reason why not."""

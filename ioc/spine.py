@@ -1,0 +1,412 @@
+"""The order of work, always: gather → write → feed → release. Owns the log, the clock and the pipeline while live.
+
+Nothing is fed before its record is durable; acknowledgements, answers and deltas leave after it was fed. As soon as
+one record is durable the next takes all that has gathered meanwhile. If a write fails the state is untouched,
+nothing is acknowledged, commands are answered, and what was gathered waits for the next try.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import structlog
+
+from ioc.clock import SourceClock, SystemClock
+from ioc.errors import LogWriteFailed
+from ioc.ingest.order import Judgement
+from ioc.log import checkpoint
+from ioc.log.sqlite import SqliteLog
+from ioc.model import (
+    COMMAND_TYPES,
+    Batch,
+    Body,
+    Command,
+    Input,
+    Outcome,
+    PackLoaded,
+    Reason,
+    Rejected,
+    SeriesAdded,
+    SystemFact,
+    Tick,
+    Transition,
+)
+from ioc.pipeline import Pipeline
+
+RETRY_S = 1.0
+"""Between tries while the log cannot be written."""
+GROUP_ROWS_MAX = 50_000
+"""Rows in one commit; more waits for the next, so that a storm does not make one commit of seconds."""
+CLOCK_STEP_SHOWN_US = 600 * 1_000_000
+"""How long the alarm on a stepped clock keeps its condition."""
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Item:
+    body: Body
+    origin: str
+    release: Callable[[], None] | None
+    answer: asyncio.Future[Outcome] | None
+    blobs: dict[str, bytes]
+
+
+def _wall_us() -> int:
+    return time.time_ns() // 1_000
+
+
+def _mono_us() -> int:
+    # BOOTTIME goes on while the machine sleeps; MONOTONIC stands still and would leave `now` behind for days.
+    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1_000
+
+
+class Spine:
+    """Takes bodies from the shells and gives outcomes to the listeners, in the order of the log."""
+
+    def __init__(
+        self,
+        store: SqliteLog,
+        pipeline: Pipeline,
+        pending: Sequence[Transition] = (),
+        *,
+        queue_rows_max: int,
+        checkpoint_records: int,
+        wall_us: Callable[[], int] = _wall_us,
+        mono_us: Callable[[], int] = _mono_us,
+    ) -> None:
+        self.store = store
+        self.pipeline = pipeline
+        self.listeners: list[Callable[[Outcome], None]] = []
+        self.published: list[Callable[[], None]] = []
+        """Called after each commit's outcomes have been given, so that listeners may join what they send."""
+        self.writable = True
+        self.trouble = ""
+        self.shed = 0
+        """Readings of QoS 0 that found the queue full."""
+        self._wall_us, self._mono_us = wall_us, mono_us
+        self._clock = SystemClock(wall_us(), mono_us(), pipeline.now_us)
+        self._source_clock = SourceClock(pipeline.now_us)
+        self._items: deque[_Item] = deque()
+        self._rows = 0
+        self._rows_max = queue_rows_max
+        self._pending: list[Transition] = list(pending)
+        """Transitions that go into `output` with the next commit."""
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._writer = ThreadPoolExecutor(1, "log-writer")
+        self._checkpointer = ThreadPoolExecutor(1, "checkpoint")
+        self._checkpoint_records = checkpoint_records
+        self._checkpoint_at = pipeline.last_number
+        self._checkpoint_task: asyncio.Future[None] | None = None
+        self._checkpoint_held: tuple[int, dict[str, Any]] | None = None
+        """A copied state whose last transitions are not durable yet."""
+        self._next_series = 1 + max(pipeline.numbers.values(), default=-1)
+        self._registering: dict[str, int] = {}
+        self._step_shown_until_us = 0
+
+    def now_us(self) -> int:
+        """The core's time; with the samples' own clock the highest sample time so far."""
+        if self.pipeline.source_clock:
+            return self._source_clock.now_us
+        return self._clock.now(self._wall_us(), self._mono_us())
+
+    def received_us(self) -> int:
+        """The wall clock, for stamping what is received."""
+        return self._wall_us()
+
+    @property
+    def full(self) -> bool:
+        """Whether sources should wait."""
+        return self._rows >= self._rows_max or not self.writable
+
+    @property
+    def queued_rows(self) -> int:
+        """Readings that wait for the log."""
+        return self._rows
+
+    @property
+    def checkpointed(self) -> int:
+        """The number of the newest checkpoint."""
+        return self._checkpoint_at
+
+    def offer(
+        self,
+        body: Body,
+        origin: str = "",
+        release: Callable[[], None] | None = None,
+        *,
+        blobs: dict[str, bytes] | None = None,
+        may_shed: bool = False,
+    ) -> None:
+        """Queue something for the log; `release` is called once it was durable and fed."""
+        rows = len(body) if isinstance(body, Batch) else 1
+        if may_shed and self._rows + rows > self._rows_max:
+            self.shed += rows
+            return
+        self._put(_Item(body, origin, release, None, blobs or {}))
+
+    async def submit(self, command: Command) -> Outcome:
+        """Log and feed one command. Raises LogWriteFailed if the log cannot take it; then it has not happened."""
+        if not self.writable:
+            raise LogWriteFailed(self.trouble)
+        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._put(_Item(command, "", None, answer, {}))
+        return await answer
+
+    def register(self, series_id: str) -> int:
+        """A number for a series that nobody announced; the record of it goes before the batch that bears it."""
+        number = self.pipeline.numbers.get(series_id, self._registering.get(series_id))
+        if number is None:
+            number = self._next_series
+            self._next_series += 1
+            self._registering[series_id] = number
+            self.offer(SeriesAdded(((number, series_id),), auto=True))
+        return number
+
+    def _put(self, item: _Item) -> None:
+        self._items.append(item)
+        self._rows += len(item.body) if isinstance(item.body, Batch) else 1
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Work until `stop`, then finish what is queued."""
+        while True:
+            if not self._items and not self._pending:
+                if self._stopping:
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            try:
+                await self._turn()
+            except LogWriteFailed as error:
+                self._refuse_commands(str(error))
+                if self._stopping:
+                    return
+                await self._pause(RETRY_S)
+
+    async def _pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def tick(self) -> None:
+        """Called each second: logs a Tick if a deadline is due, and what the clock did."""
+        if self.pipeline.source_clock or not self.writable:
+            return
+        now_us = self.now_us()
+        step_us = self._clock.take_step()
+        if step_us:
+            log.warning("wall clock stepped", seconds=step_us / 1e6)
+            self._step_shown_until_us = now_us + CLOCK_STEP_SHOWN_US
+            self.offer(SystemFact("clock_step", "clock", True, step_us / 1e6, f"{step_us / 1e6:+.0f} s"))
+        elif self._step_shown_until_us and now_us > self._step_shown_until_us:
+            self._step_shown_until_us = 0
+            self.offer(SystemFact("clock_step", "clock", False, 0.0))
+        if self.pipeline.next_deadline_us() <= now_us:
+            self.offer(Tick())
+
+    async def stop(self) -> None:
+        """Take nothing more, write what is queued and a checkpoint. The runner of `run` must be awaited after."""
+        self._stopping = True
+        self._wake.set()
+
+    async def close(self) -> None:
+        """After `run` has ended: a last checkpoint, and the log closed."""
+        if self._checkpoint_task is not None:
+            await asyncio.wait([self._checkpoint_task])
+        if self.writable and self.pipeline.last_number > self._checkpoint_at:
+            self.begin_checkpoint()
+            assert self._checkpoint_task is not None
+            await asyncio.wait([self._checkpoint_task])
+        await asyncio.get_running_loop().run_in_executor(self._writer, self.store.close)
+        self._writer.shutdown()
+        self._checkpointer.shutdown()
+
+    async def _turn(self) -> None:
+        """One commit: gather, write, feed, release."""
+        items, bodies = self._gather()
+        inputs, blobs = self._inputs(items, bodies)
+        outputs, self._pending = self._pending, []
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._writer, self.store.commit, inputs, outputs, blobs)
+        except LogWriteFailed as error:
+            self._pending = outputs + self._pending
+            self._items.extendleft(reversed(items))
+            if self.writable:
+                log.error("the log cannot be written", reason=str(error))
+            self.writable, self.trouble = False, str(error)
+            raise
+        if not self.writable:
+            log.info("the log can be written again")
+        self.writable, self.trouble = True, ""
+        self._write_held_checkpoint()
+        outcomes = [self._feed(record) for record in inputs]
+        self._release(items, outcomes)
+        for call in self.published:
+            call()
+        if self.pipeline.last_number - self._checkpoint_at >= self._checkpoint_records:
+            self.begin_checkpoint()
+
+    def _gather(self) -> tuple[list[_Item], list[tuple[Body, str]]]:
+        """What goes into the next commit; neighbouring batches of one source become one.
+
+        A pack or a new series changes how later rows are judged, so it goes alone.
+        """
+        items: list[_Item] = []
+        bodies: list[tuple[Body, str]] = []
+        run: list[Batch] = []
+        run_origin = ""
+        rows = 0
+
+        def close_run() -> None:
+            if run:
+                bodies.append((Batch.concat(run), run_origin))
+                run.clear()
+
+        while self._items and rows < GROUP_ROWS_MAX:
+            item = self._items[0]
+            alone = isinstance(item.body, PackLoaded | SeriesAdded)
+            if alone and items:
+                break
+            items.append(self._items.popleft())
+            if isinstance(item.body, Batch):
+                rows += len(item.body)
+                if run and (run[0].source != item.body.source or run_origin != item.origin):
+                    close_run()
+                run.append(item.body)
+                run_origin = item.origin
+            else:
+                rows += 1
+                close_run()
+                bodies.append((item.body, item.origin))
+            if alone:
+                break
+        close_run()
+        return items, bodies
+
+    def _inputs(
+        self, items: Sequence[_Item], bodies: Sequence[tuple[Body, str]]
+    ) -> tuple[list[Input], dict[str, bytes]]:
+        """Numbered records, batches judged."""
+        pipeline = self.pipeline
+        number = pipeline.last_number
+        judgement = pipeline.judgement()
+        inputs: list[Input] = []
+        if bodies and not pipeline.source_clock:
+            now_us = max(self.now_us(), pipeline.now_us)
+            if pipeline.next_deadline_us() <= now_us and not isinstance(bodies[0][0], Tick):
+                number += 1
+                inputs.append(Input(number, now_us, Tick()))
+        for body, origin in bodies:
+            now_us = max(self.now_us(), pipeline.now_us)
+            if not isinstance(body, Batch):
+                number += 1
+                inputs.append(Input(number, now_us, body, origin))
+            elif not pipeline.source_clock:
+                number += 1
+                inputs.append(Input(number, now_us, judgement.judge(body, now_us), origin))
+            else:
+                for part in self._by_source_clock(body, judgement):
+                    number += 1
+                    inputs.append(Input(number, self._source_clock.now_us, part, origin))
+        blobs = {key: value for item in items for key, value in item.blobs.items()}
+        return inputs, blobs
+
+    def _by_source_clock(self, raw: Batch, judgement: Judgement) -> list[Batch | Rejected]:
+        """Receive times from the samples' clock; rows too far ahead become Rejected."""
+        keep: list[int] = []
+        received: list[int] = []
+        out: list[Batch | Rejected] = []
+        clock = self._source_clock
+        stamps = raw.event_us.tolist()
+        for row, stamp in enumerate(stamps):
+            if stamp and not clock.accepts(stamp):
+                series = next((i for i, n in self.pipeline.numbers.items() if n == raw.series[row]), "?")
+                detail = f"{stamp / 1e6:.0f} s is more than 7 days ahead of the samples before it"
+                payload = repr(float(raw.value[row])).encode()
+                out.append(
+                    Rejected(
+                        raw.source, series, Reason.TOO_FAR_AHEAD, detail, clock.now_us, payload, len(payload)
+                    )
+                )
+                continue
+            keep.append(row)
+            received.append(clock.now_us)
+        if keep:
+            kept = raw.take(np.array(keep))
+            timed = Batch(
+                kept.source, kept.series, kept.event_us, np.array(received, np.int64), kept.value, kept.flags,
+                kept.revision,
+            )  # fmt: skip
+            out.append(judgement.judge(timed, None))
+        return out
+
+    def _feed(self, record: Input) -> Outcome:
+        outcome = self.pipeline.feed(record)
+        self._pending.extend(outcome.transitions)
+        if isinstance(record.body, SeriesAdded):
+            for _, series_id in record.body.items:
+                self._registering.pop(series_id, None)
+        for listener in self.listeners:
+            listener(outcome)
+        return outcome
+
+    def _release(self, items: Sequence[_Item], outcomes: Sequence[Outcome]) -> None:
+        answers = iter([o for o in outcomes if isinstance(o.input.body, COMMAND_TYPES)])
+        for item in items:
+            self._rows -= len(item.body) if isinstance(item.body, Batch) else 1
+            if isinstance(item.body, COMMAND_TYPES):
+                outcome = next(answers)
+                if item.answer is not None and not item.answer.done():
+                    item.answer.set_result(outcome)
+            if item.release is not None:
+                item.release()
+
+    def _refuse_commands(self, reason: str) -> None:
+        """Nobody wants a command to happen minutes after they were told that it failed."""
+        kept: deque[_Item] = deque()
+        for item in self._items:
+            if item.answer is None:
+                kept.append(item)
+                continue
+            self._rows -= 1
+            if not item.answer.done():
+                item.answer.set_exception(LogWriteFailed(reason))
+        self._items = kept
+
+    def begin_checkpoint(self) -> None:
+        """Copy the state now and have it written, unless one is under way.
+
+        The writing begins when the last transitions of that state are in `output`: the replay starts after the
+        checkpoint and would not give them again.
+        """
+        busy = self._checkpoint_task is not None and not self._checkpoint_task.done()
+        if busy or self._checkpoint_held is not None:
+            return
+        self._checkpoint_at = self.pipeline.last_number
+        self._checkpoint_held = (self._checkpoint_at, self.pipeline.state())
+        if not self._pending:
+            self._write_held_checkpoint()
+
+    def _write_held_checkpoint(self) -> None:
+        if self._checkpoint_held is None:
+            return
+        number, state = self._checkpoint_held
+        self._checkpoint_held = None
+        folder = self.store.folder
+
+        def write() -> None:
+            try:
+                checkpoint.write(folder, number, state)
+            except OSError as error:
+                log.warning("checkpoint not written", number=number, reason=str(error))
+
+        self._checkpoint_task = asyncio.get_running_loop().run_in_executor(self._checkpointer, write)

@@ -1,0 +1,186 @@
+"""Any bytes decode to rows or to Rejected with a reason; nothing is lost and nothing raises."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.data import shared
+
+from ioc.ingest.codecs.native import rfc3339_us
+from ioc.ingest.decoder import Decoded, Decoder
+from ioc.model import PAYLOAD_KEPT_BYTES, Flag, Message, Reason
+
+NUMBERS = {"disaster/lao_cai/water_level": 0, "disaster/lao_cai/rain_1h": 1}
+LEVEL = "ioc/v1/disaster/lao_cai/water_level"
+STATION = "ioc/v1/disaster/lao_cai"
+T_MS = 1_725_800_400_123
+
+
+def decode(payload: bytes | str, topic: str = LEVEL, retained: bool = False, **options: object) -> Decoded:
+    decoder = Decoder(NUMBERS, 256 * 1024, **options)  # type: ignore[arg-type]
+    out = Decoded()
+    data = payload.encode() if isinstance(payload, str) else payload
+    decoder.feed(Message("mqtt", topic, data, 77, retained), out)
+    return out
+
+
+def test_a_bare_number_bears_no_time() -> None:
+    out = decode("84.2")
+    assert (out.series, out.value, out.flags) == ([0], [84.2], [int(Flag.NO_STAMP)])
+    assert not out.rejected
+
+
+@pytest.mark.parametrize(
+    "stamp", [str(T_MS), '"2024-09-08T20:00:00.123+07:00"', '"2024-09-08T13:00:00.123Z"']
+)
+def test_time_is_rfc3339_or_epoch_milliseconds(stamp: str) -> None:
+    out = decode(f'{{"t": {stamp}, "v": 84.2, "q": "uncertain"}}')
+    assert out.event_us == [T_MS * 1000]
+    assert out.flags == [int(Flag.UNCERTAIN)]
+
+
+def test_an_object_of_several_quantities_shares_time_and_quality() -> None:
+    out = decode(f'{{"t": {T_MS}, "q": "bad", "water_level": 84.2, "rain_1h": 3.1}}', STATION)
+    assert out.series == [0, 1]
+    assert out.value == [84.2, 3.1]
+    assert out.event_us == [T_MS * 1000] * 2
+    assert out.flags == [int(Flag.BAD)] * 2
+
+
+def test_in_an_array_the_good_ones_are_kept_and_the_bad_ones_name_their_place() -> None:
+    out = decode('[{"v": 1}, {"v": "x"}, {"v": 3}, 4]')
+    assert out.value == [1.0, 3.0]
+    assert [(r.item, r.reason) for r in out.rejected] == [(1, Reason.WRONG_TYPE), (3, Reason.WRONG_TYPE)]
+
+
+def test_retained_is_marked() -> None:
+    assert decode("1", retained=True).flags == [int(Flag.RETAINED | Flag.NO_STAMP)]
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        ("", Reason.NOT_JSON),
+        ("NaN", Reason.NOT_FINITE),
+        ('{"v": Infinity}', Reason.NOT_FINITE),
+        ('{"v": -Infinity}', Reason.NOT_FINITE),
+        ('{"v": 1e999}', Reason.NOT_FINITE),
+        ('{"v": ' + "9" * 400 + "}", Reason.NOT_FINITE),
+        ('{"v": ' + "9" * 5000 + "}", Reason.NOT_JSON),
+        ('{"v": 1, "v": 2}', Reason.DUPLICATE_KEY),
+        ('{"v": 1, "x": {"a": 1, "a": 2}}', Reason.DUPLICATE_KEY),
+        ('{"v": true}', Reason.WRONG_TYPE),
+        ('{"v": "84.2"}', Reason.WRONG_TYPE),
+        ('{"v": null}', Reason.WRONG_TYPE),
+        ('{"v": 1, "unit": "m"}', Reason.WRONG_TYPE),
+        ('{"t": 1725800400123}', Reason.WRONG_TYPE),
+        ("[]", Reason.WRONG_TYPE),
+        ("true", Reason.WRONG_TYPE),
+        ('"84.2"', Reason.WRONG_TYPE),
+        ('{"v": 1, "t": true}', Reason.WRONG_TYPE),
+        ('{"v": 1, "t": 1725800400}', Reason.BAD_TIME),
+        ('{"v": 1, "t": 1e300}', Reason.BAD_TIME),
+        ('{"v": 1, "t": "2024-09-08 20:00"}', Reason.BAD_TIME),
+        ('{"v": 1, "t": "2024-09-08T20:00:00"}', Reason.BAD_TIME),
+        ('{"v": 1, "t": "2024-02-30T20:00:00Z"}', Reason.BAD_TIME),
+        ('{"v": 1, "t": "9999-12-31T23:59:59Z"}', Reason.BAD_TIME),
+        ('{"v": 1, "q": "GOOD"}', Reason.BAD_QUALITY_WORD),
+        ('{"v": 1, "q": 192}', Reason.BAD_QUALITY_WORD),
+        (b"\xff\xfe", Reason.NOT_UTF8),
+        (b'{"v": 1, "x": "\xff"}', Reason.NOT_UTF8),
+        ("[" * 100_000, Reason.NOT_JSON),
+        (b"1" * 300_000, Reason.TOO_LARGE),
+    ],
+)
+def test_what_cannot_be_taken_is_rejected_with_its_reason(payload: bytes | str, reason: Reason) -> None:
+    out = decode(payload)
+    assert out.series == []
+    assert [r.reason for r in out.rejected] == [reason]
+    assert out.rejected[0].detail
+
+
+def test_a_rejected_payload_is_kept_up_to_64_kb_with_its_length() -> None:
+    (rejected,) = decode(b"x" * 100_000).rejected
+    assert len(rejected.payload) == PAYLOAD_KEPT_BYTES
+    assert rejected.length == 100_000
+
+
+@pytest.mark.parametrize(
+    "topic", ["ioc/v1/disaster", "ioc/v1/weather/a/b", "ioc/v1/disaster/A/b", "x", "", LEVEL + "/x"]
+)
+def test_a_foreign_topic_is_rejected(topic: str) -> None:
+    assert [r.reason for r in decode("1", topic).rejected] == [Reason.TOPIC]
+
+
+def test_an_unknown_series_is_rejected_unless_the_configuration_lets_it_register() -> None:
+    topic = "ioc/v1/disaster/lao_cai/level_x"
+    assert [r.reason for r in decode("1", topic).rejected] == [Reason.UNKNOWN_SERIES]
+    assert decode("1", topic, register=lambda series_id: 7).series == [7]
+
+
+def test_a_quantity_that_is_no_id_is_never_registered() -> None:
+    out = decode('{"Mực nước": 1}', STATION, register=lambda series_id: 7)
+    assert [r.reason for r in out.rejected] == [Reason.UNKNOWN_SERIES]
+
+
+@pytest.mark.parametrize(
+    ("text", "us"),
+    [
+        ("1970-01-01T00:00:00Z", 0),
+        ("1970-01-01T07:00:00.000001+07:00", 1),
+        ("2016-12-31T23:59:60Z", 1_483_228_800_000_000),
+        ("2024-09-08t20:00:00.1234567z", 1_725_825_600_123_456),
+        ("2024-09-08T20:00:00+0700", None),
+        ("2024-W36-7T20:00:00Z", None),
+        ("２０２４-09-08T20:00:00Z", None),
+    ],
+)
+def test_rfc3339(text: str, us: int | None) -> None:
+    assert rfc3339_us(text) == us
+
+
+@given(st.binary(max_size=300), st.sampled_from([LEVEL, STATION]))
+def test_any_bytes_decode_or_are_rejected(payload: bytes, topic: str) -> None:
+    out = decode(payload, topic)
+    assert out.series or out.rejected
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just(T_MS),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["t", "v", "q", "water_level", "x"]), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON, st.sampled_from([LEVEL, STATION]))
+def test_any_json_decodes_or_is_rejected(document: object, topic: str) -> None:
+    out = decode(json.dumps(document), topic)
+    assert out.series or out.rejected
+
+
+def test_the_json_test_suite_is_judged_as_it_says() -> None:
+    """n_ must be refused; y_ and i_ may be refused for other reasons, never as broken JSON where y_."""
+    folder = shared("data", "malformed", "JSONTestSuite", "test_parsing")
+    seen = 0
+    for path in sorted(folder.iterdir()):
+        out = decode(path.read_bytes())
+        assert out.series or out.rejected, path.name
+        if path.name.startswith("n_"):
+            assert not out.series, path.name
+        if path.name.startswith("y_") and "duplicated_key" not in path.name:
+            assert all(r.reason not in (Reason.NOT_JSON, Reason.NOT_UTF8) for r in out.rejected), path.name
+        seen += 1
+    assert seen > 100
+
+
+def test_naughty_strings_never_raise() -> None:
+    for text in json.loads(shared("data", "malformed", "blns", "blns_half.json").read_text("utf-8")):
+        out = decode(text)
+        assert out.series or out.rejected
+        decode("1", f"ioc/v1/disaster/{text}/x")

@@ -5,8 +5,12 @@ Both are told the readings of real clocks; neither reads one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 STEP_US = 60 * 1_000_000
 """A step of the wall clock longer than this is journalled and alarmed."""
+REFUSED = -1
+"""The receive time of a sample too far ahead."""
 SLEW_DIVISOR = 10
 """At most a tenth of the elapsed time is made up or held back."""
 
@@ -56,9 +60,16 @@ class SourceClock:
         """The highest sample time so far, 0 before the first."""
         return self._now_us
 
-    def accepts(self, event_us: int) -> bool:
-        """Whether a sample's time may move the clock; if so it has moved."""
-        if self._now_us and event_us - self._now_us > self.AHEAD_MAX_US:
-            return False
-        self._now_us = max(self._now_us, event_us)
-        return True
+    def admit(self, event_us: Sequence[int]) -> list[int]:
+        """Let samples move the clock one after the other; the receive time of each, or REFUSED.
+
+        A sample without a time (0) takes the clock as it stands.
+        """
+        received: list[int] = []
+        for stamp in event_us:
+            if stamp and self._now_us and stamp - self._now_us > self.AHEAD_MAX_US:
+                received.append(REFUSED)
+                continue
+            self._now_us = max(self._now_us, stamp)
+            received.append(self._now_us)
+        return received

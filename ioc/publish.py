@@ -17,7 +17,16 @@ IN_FLIGHT_MAX = 500
 class Publisher:
     """`with Publisher(url) as p: p.publish(topic, payload)`; leaving waits until all is acknowledged."""
 
-    def __init__(self, url: str, *, ca_file: str | None = None, client_id: str = "", qos: int = 1) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        username: str = "",
+        password: str = "",
+        ca_file: str | None = None,
+        client_id: str = "",
+        qos: int = 1,
+    ) -> None:
         parts = urlsplit(url if "//" in url else f"mqtt://{url}")
         if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
             raise BrokerUnavailable(f"{url!r} is not like mqtt://[user:password@]host:port")
@@ -31,8 +40,10 @@ class Publisher:
         self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id)
         self._client.max_inflight_messages_set(IN_FLIGHT_MAX)
         self._client.connect_timeout = 5.0
-        if parts.username:
-            self._client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
+        if parts.username or username:
+            self._client.username_pw_set(
+                unquote(parts.username or "") or username, unquote(parts.password or "") or password
+            )
         if parts.scheme == "mqtts":
             self._client.tls_set(ca_certs=ca_file)
         self._client.on_publish = lambda *_: self._room.release()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -79,10 +81,10 @@ def recover(
     return recovered
 
 
-def _restore(store: SqliteLog, pipeline: Pipeline) -> int:
-    """Put the newest sound checkpoint into the pipeline; its number, or 0."""
-    for number, path in checkpoint.latest(store.folder):
-        if number > store.last_number:
+def newest_state(folder: Path, last_number: int) -> dict[str, Any] | None:
+    """The newest sound checkpoint that is not ahead of the log; a damaged one is passed over, aloud."""
+    for number, path in checkpoint.latest(folder):
+        if number > last_number:
             log.warning("checkpoint passed over: it is ahead of the log", number=number)
             continue
         try:
@@ -90,6 +92,14 @@ def _restore(store: SqliteLog, pipeline: Pipeline) -> int:
         except LogDamaged as error:
             log.warning("checkpoint passed over", number=number, reason=str(error))
             continue
-        pipeline.restore(state)
-        return number
-    return 0
+        return state
+    return None
+
+
+def _restore(store: SqliteLog, pipeline: Pipeline) -> int:
+    """Put the newest checkpoint into the pipeline; its number, or 0."""
+    state = newest_state(store.folder, store.last_number)
+    if state is None:
+        return 0
+    pipeline.restore(state)
+    return pipeline.last_number

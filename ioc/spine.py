@@ -12,13 +12,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import structlog
 
-from ioc.clock import SourceClock, SystemClock
+from ioc.clock import REFUSED, SourceClock, SystemClock
 from ioc.errors import LogWriteFailed
 from ioc.ingest.order import Judgement
 from ioc.log import checkpoint
@@ -99,6 +99,7 @@ class Spine:
         self._rows_max = queue_rows_max
         self._pending: list[Transition] = list(pending)
         """Transitions that go into `output` with the next commit."""
+        self._when_idle: list[Callable[[], None]] = []
         self._wake = asyncio.Event()
         self._stopping = False
         self._writer = ThreadPoolExecutor(1, "log-writer")
@@ -171,6 +172,15 @@ class Spine:
             self.offer(SeriesAdded(((number, series_id),), auto=True))
         return number
 
+    def reserve(self, next_series: int) -> None:
+        """The next number for a series that registers itself; those below are given by a record under way."""
+        self._next_series = max(self._next_series, next_series)
+
+    def when_idle(self, call: Callable[[], None]) -> None:
+        """Call once everything offered so far has been fed and its transitions are durable."""
+        self._when_idle.append(call)
+        self._wake.set()
+
     def _put(self, item: _Item) -> None:
         self._items.append(item)
         self._rows += len(item.body) if isinstance(item.body, Batch) else 1
@@ -180,6 +190,9 @@ class Spine:
         """Work until `stop`, then finish what is queued."""
         while True:
             if not self._items and not self._pending:
+                idle, self._when_idle = self._when_idle, []
+                for call in idle:
+                    call()
                 if self._stopping:
                     return
                 self._wake.clear()
@@ -191,10 +204,7 @@ class Spine:
                 self._refuse_commands(str(error))
                 if self._stopping:
                     return
-                await self._pause(RETRY_S)
-
-    async def _pause(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+                await asyncio.sleep(RETRY_S)
 
     def tick(self) -> None:
         """Called each second: logs a Tick if a deadline is due, and what the clock did."""
@@ -322,32 +332,23 @@ class Spine:
 
     def _by_source_clock(self, raw: Batch, judgement: Judgement) -> list[Batch | Rejected]:
         """Receive times from the samples' clock; rows too far ahead become Rejected."""
-        keep: list[int] = []
-        received: list[int] = []
-        out: list[Batch | Rejected] = []
-        clock = self._source_clock
-        stamps = raw.event_us.tolist()
-        for row, stamp in enumerate(stamps):
-            if stamp and not clock.accepts(stamp):
-                series = next((i for i, n in self.pipeline.numbers.items() if n == raw.series[row]), "?")
-                detail = f"{stamp / 1e6:.0f} s is more than 7 days ahead of the samples before it"
-                payload = repr(float(raw.value[row])).encode()
-                out.append(
-                    Rejected(
-                        raw.source, series, Reason.TOO_FAR_AHEAD, detail, clock.now_us, payload, len(payload)
-                    )
-                )
-                continue
-            keep.append(row)
-            received.append(clock.now_us)
-        if keep:
-            kept = raw.take(np.array(keep))
-            timed = Batch(
-                kept.source, kept.series, kept.event_us, np.array(received, np.int64), kept.value, kept.flags,
-                kept.revision,
-            )  # fmt: skip
-            out.append(judgement.judge(timed, None))
+        received_us = np.array(self._source_clock.admit(raw.event_us.tolist()), np.int64)
+        refused = received_us == REFUSED
+        out: list[Batch | Rejected] = [self._too_far_ahead(raw, row) for row in np.flatnonzero(refused).tolist()]
+        if not refused.all():
+            kept = replace(raw, received_us=received_us).take(~refused)
+            out.append(judgement.judge(kept, None))
         return out
+
+    def _too_far_ahead(self, raw: Batch, row: int) -> Rejected:
+        series = next((i for i, n in self.pipeline.numbers.items() if n == raw.series[row]), "?")
+        stamp = int(raw.event_us[row])
+        payload = f'{{"t": {stamp // 1_000}, "v": {float(raw.value[row])!r}}}'.encode()
+        detail = f"{stamp / 1e6:.0f} s is more than 7 days ahead of the samples before it"
+        return Rejected(
+            raw.source, f"ioc/v1/{series}", Reason.TOO_FAR_AHEAD, detail, self._source_clock.now_us, payload,
+            len(payload),
+        )  # fmt: skip
 
     def _feed(self, record: Input) -> Outcome:
         outcome = self.pipeline.feed(record)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ioc.clock import SLEW_DIVISOR, SourceClock, SystemClock
+from ioc.clock import REFUSED, SLEW_DIVISOR, SourceClock, SystemClock
 
 S = 1_000_000
 T0 = 1_700_000_000 * S
@@ -52,9 +52,11 @@ def test_now_rises_strictly_and_keeps_within_a_tenth_of_elapsed_time(steps: list
 def test_source_clock_has_no_value_before_the_first_sample_and_follows_the_highest() -> None:
     clock = SourceClock(0)
     assert clock.now_us == 0
-    assert clock.accepts(T0)
-    assert clock.accepts(T0 - H)
-    assert clock.now_us == T0
-    assert not clock.accepts(T0 + 8 * 24 * H)
-    assert clock.now_us == T0
-    assert clock.accepts(T0 + 7 * 24 * H)
+    assert clock.admit([T0, T0 - H, 0, T0 + 8 * 24 * H, T0 + 7 * 24 * H]) == [
+        T0,
+        T0,
+        T0,
+        REFUSED,
+        T0 + 7 * 24 * H,
+    ]
+    assert clock.now_us == T0 + 7 * 24 * H

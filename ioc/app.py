@@ -1,0 +1,483 @@
+"""One running instance: builds the parts, wires them and ticks. Decides nothing that the pure stages decide."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Generator
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from ioc import __version__, control
+from ioc.accounts import Account
+from ioc.config import Config
+from ioc.credentials import verify_password
+from ioc.errors import ConfigError, PackError
+from ioc.health import Disk, Figures, Metrics, read_projection
+from ioc.ingest.decoder import Decoder
+from ioc.ingest.mqtt import MqttSource
+from ioc.log.sqlite import SqliteLog
+from ioc.model import Command, Outcome, PackLoaded, SeriesAdded, SourceState, SystemFact
+from ioc.pack import Pack
+from ioc.pipeline import Pipeline
+from ioc.presentation import Presenter
+from ioc.recovery import recover
+from ioc.spine import Spine
+from ioc.storage.history import History
+from ioc.storage.status import ProjectionStatus
+from ioc.wall.hub import Hub
+from ioc.wall.server import create_app
+from ioc.wall.services import Services, SourceStatus, Status
+from ioc.wall.view import View
+from ioc.wall.wire import HistoryItem, LogItem
+
+SOURCE = "mqtt"
+REMEMBERED_RECORDS = 20_000
+"""How far back the log is read at start to fill the trends."""
+REMEMBERED_TRANSITIONS = 10_000
+RESTART_MAX_S = 30.0
+STATIC = Path(__file__).parent / "wall" / "static"
+
+log = structlog.get_logger()
+
+
+class _Server(uvicorn.Server):
+    """Signals are the application's business, not the web server's."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Take no signal."""
+        yield
+
+
+class _Doorkeeper:
+    """Accounts as the wall asks for them; sees the accounts of the pipeline as they stand."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._accounts = pipeline.accounts
+
+    def account(self, user: str) -> Account | None:
+        """The account as it stands."""
+        return self._accounts.account(user)
+
+    def verify(self, user: str, password: str) -> Account | None:
+        """The account, if the password is its own; takes as long for a name that does not exist."""
+        account = self._accounts.account(user)
+        return account if verify_password(account.secret if account else None, password) else None
+
+    def token(self, digest: str) -> str | None:
+        """The public name of a kiosk's token."""
+        token = self._accounts.token_of(digest)
+        return token.token if token else None
+
+
+class App:
+    """`async with App(config) as app: await app.wait()`."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.spine: Spine
+        self.port = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stop = asyncio.Event()
+        self._projection = ProjectionStatus("down", 0, 0, "", 0)
+        self._seconds = 0
+
+    # Start
+
+    async def __aenter__(self) -> App:
+        try:
+            await self._start()
+        except BaseException:
+            await self._shut()
+            raise
+        return self
+
+    async def _start(self) -> None:
+        config = self.config
+        config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = config.data / "log"
+        store = await asyncio.to_thread(SqliteLog.open, folder, segment_bytes=config.log.segment_bytes)
+        recovered = await asyncio.to_thread(recover, store)
+        self._pipeline = pipeline = recovered.pipeline
+        log.info(
+            "log opened", records=store.last_number, from_checkpoint=recovered.from_checkpoint,
+            replayed=recovered.replayed,
+        )  # fmt: skip
+        self.spine = Spine(
+            store,
+            pipeline,
+            recovered.pending,
+            queue_rows_max=config.queue_rows_max,
+            checkpoint_records=config.log.checkpoint_records,
+        )
+        self._disk = Disk(folder, config.log.disk_low_bytes)
+        self._spine_task = asyncio.create_task(self.spine.run(), name="spine")
+        self._spine_task.add_done_callback(self._spine_ended)
+        await self._load_pack(store)
+        self._build_screens(store)
+        self.spine.listeners.append(self._listen)
+        self.spine.published.append(self._published)
+        self._source = self._make_source()
+        await self._open_web()
+        self._control = await control.serve(config.data, self.spine.submit)
+        self._supervise("mqtt", self._source.run)
+        self._supervise("ticker", self._tick_forever)
+        if self._dsn:
+            self._supervise("projection", self._project)
+
+    @property
+    def _dsn(self) -> str:
+        return self.config.database.dsn.get_secret_value()
+
+    async def _load_pack(self, store: SqliteLog) -> None:
+        """What is on disk becomes a record, if it is new and sound; what the log holds goes on otherwise."""
+        pipeline, spine = self._pipeline, self.spine
+        pack = self._read_pack()
+        for source in pipeline.sources.values():
+            if source.connected:
+                down = SourceState(source.source, False, source.generation, "the monitor was restarted")
+                spine.offer(down)
+        if pack is not None:
+            self._offer_pack(pack)
+        await self._settled()
+
+    def _read_pack(self) -> Pack | None:
+        """The pack on disk; None, loudly, if it is faulty and the log holds one that goes on."""
+        try:
+            return Pack.read(self.config.pack, self.config.verdict)
+        except PackError as error:
+            if self._pipeline.pack is None:
+                raise
+            log.error("the pack on disk is refused, the one in force goes on", fault=str(error))
+            return None
+
+    def _offer_pack(self, pack: Pack) -> bool:
+        """Log a pack that differs from the one in force, after the series it adds. Whether it differs."""
+        numbers = self._pipeline.numbers
+        fresh = [series_id for series_id in pack.registry.series if series_id not in numbers]
+        if fresh:
+            first = max(numbers.values(), default=-1) + 1
+            self.spine.offer(SeriesAdded(tuple((first + i, series_id) for i, series_id in enumerate(fresh))))
+            self.spine.reserve(first + len(fresh))
+        current = self._pipeline.pack
+        if current is not None and current.hash == pack.hash:
+            return False
+        self.spine.offer(PackLoaded(pack.hash, pack.file.id), blobs={pack.hash: pack.blob})
+        return True
+
+    async def _settled(self) -> None:
+        """Until everything offered so far has been fed."""
+        idle = asyncio.Event()
+        self.spine.when_idle(idle.set)
+        waiting = asyncio.create_task(idle.wait())
+        await asyncio.wait([waiting, self._spine_task], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if self._spine_task.done():
+            self._spine_task.result()
+
+    def reload(self) -> str:
+        """Read the pack again (SIGHUP). What came of it, as a sentence; a faulty pack changes nothing."""
+        try:
+            pack = Pack.read(self.config.pack, self.config.verdict)
+        except PackError as error:
+            log.error("the pack on disk is refused, the one in force goes on", fault=str(error))
+            return str(error)
+        changed = self._offer_pack(pack)
+        log.info("pack read again", changed=changed)
+        return "the pack was loaded" if changed else "the pack is the one in force"
+
+    def _build_screens(self, store: SqliteLog) -> None:
+        pipeline = self._pipeline
+        assert pipeline.pack is not None
+        presenter = Presenter(pipeline.pack, pipeline.numbers)
+        self.view = View(presenter, secrets.token_hex(8), pipeline.book.alarms)
+        journal = list(store.outputs(max(0, store.last_output_seq - REMEMBERED_TRANSITIONS)))
+        inputs = list(store.read(max(store.first_number - 1, store.last_number - REMEMBERED_RECORDS)))
+        self.view.rebuild(secrets.token_hex(8), presenter, pipeline.book.alarms, journal, inputs)
+        self.hub = Hub(self.view)
+
+    def _make_source(self) -> MqttSource:
+        mqtt = self.config.mqtt
+        known = self._pipeline.sources.get(SOURCE)
+        return MqttSource(
+            SOURCE,
+            host=mqtt.host,
+            port=mqtt.port,
+            tls=mqtt.tls,
+            ca_file=str(mqtt.ca_file) if mqtt.ca_file else None,
+            username=mqtt.username,
+            password=mqtt.password.get_secret_value(),
+            client_id=mqtt.client_id,
+            topics=mqtt.topics,
+            qos=mqtt.qos,
+            keepalive_s=mqtt.keepalive_s,
+            decoder=Decoder(
+                self._pipeline.numbers,
+                mqtt.payload_bytes_max,
+                self.spine.register if self.config.verdict.auto_register else None,
+            ),
+            sink=self.spine,
+            generation=known.generation if known else 0,
+        )
+
+    async def _open_web(self) -> None:
+        config = self.config
+        self._history = History(self._dsn) if self._dsn else None
+        metrics = Metrics(self._figures)
+        services = Services(
+            view=self.view,
+            hub=self.hub,
+            accounts=_Doorkeeper(self._pipeline),
+            alarm=self._pipeline.book.remembered,
+            submit=self.spine.submit,
+            status=self._status,
+            now_us=self.spine.now_us,
+            ready=lambda: self.spine.writable,
+            version=__version__,
+            session_key=_session_key(config.data),
+            metrics=metrics.registry,
+            static=STATIC,
+            history=self._history,
+            pack_folder=config.pack,
+            origins=frozenset([config.web.public_url]) if config.web.public_url else frozenset(),
+        )
+        listener = _listen(config.web.host, config.web.port)
+        self.port = listener.getsockname()[1]
+        self._server = _Server(
+            uvicorn.Config(
+                create_app(services),
+                ws="websockets-sansio",
+                ws_per_message_deflate=False,
+                log_level="warning",
+                access_log=False,
+                lifespan="off",
+                server_header=False,
+                timeout_graceful_shutdown=3,
+            )
+        )
+        self._web_task = asyncio.create_task(self._server.serve(sockets=[listener]), name="web")
+        while not self._server.started:
+            if self._web_task.done():
+                self._web_task.result()
+                raise ConfigError("the web server ended at once")
+            await asyncio.sleep(0.005)
+
+    @property
+    def has_users(self) -> bool:
+        """Whether anybody can log in."""
+        return bool(self._pipeline.accounts.users)
+
+    # While running
+
+    def _listen(self, outcome: Outcome) -> None:
+        if isinstance(outcome.input.body, PackLoaded | SeriesAdded):
+            assert self._pipeline.pack is not None
+            self.view.load(Presenter(self._pipeline.pack, self._pipeline.numbers))
+        self.view.feed(outcome)
+
+    def _published(self) -> None:
+        self.hub.publish()
+        self._source.resume()
+
+    async def _tick_forever(self) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            self._tick()
+            due = max(due + 1.0, loop.time())
+            await asyncio.sleep(due - loop.time())
+
+    def _tick(self) -> None:
+        spine = self.spine
+        spine.tick()
+        if self._seconds % 10 == 0:
+            self._look_at_disk()
+        if self._dsn:
+            self._projection = read_projection(self._projection_status, spine.received_us())
+        if self._seconds % 60 == 30:
+            self._retire()
+        self._seconds += 1
+        stale, bad = self._pipeline.engine.series_state()
+        self.view.refresh(stale, bad, spine.now_us(), self._status())
+        self._published()
+
+    def _look_at_disk(self) -> None:
+        try:
+            changed = self._disk.look(self.spine.received_us())
+        except OSError as error:
+            log.warning("the log's disk cannot be measured", reason=str(error))
+            return
+        if changed and self.spine.writable:
+            free_mb = self._disk.free_bytes / 1e6
+            detail = f"{free_mb:.0f} MB left"
+            self.spine.offer(SystemFact("disk_low", "disk", self._disk.low, free_mb, detail))
+
+    def _retire(self) -> None:
+        """Delete segments that are past retention and that nothing needs any more."""
+        projected = self._projection.applied if self._dsn else self._pipeline.last_number
+        older_than_us = self.spine.received_us() - int(self.config.log.retention_days * 86_400_000_000)
+        for path in self.spine.store.retire(projected, self.spine.checkpointed, older_than_us, None):
+            log.info("segment past retention deleted", segment=path.name)
+
+    def _status(self) -> Status:
+        spine, source = self.spine, self._source
+        detail = spine.trouble or ("low disk" if self._disk.low else "")
+        return Status(
+            log=LogItem(self._pipeline.last_number, spine.writable, self._disk.days(), detail),
+            history=self._history_item(),
+            mqtt="ok" if source.connected else "down",
+            sources={SOURCE: SourceStatus("mqtt", spine.shed, source.last_error)},
+        )
+
+    def _history_item(self) -> HistoryItem:
+        if not self._dsn:
+            return HistoryItem()
+        said = self._projection
+        lag = max(0, self._pipeline.last_number - said.applied)
+        state = "lagging" if said.state == "ok" and lag > 1_000 else said.state
+        lag_s = (
+            max(0.0, (self.spine.received_us() - said.at_us) / 1e6)
+            if said.state == "down" and said.at_us
+            else 0.0
+        )
+        return HistoryItem(state, lag, round(lag_s, 1), said.detail)
+
+    def _figures(self) -> Figures:
+        spine, pipeline = self.spine, self._pipeline
+        return Figures(
+            log_number=pipeline.last_number,
+            log_writable=spine.writable,
+            queued_rows=spine.queued_rows,
+            shed=spine.shed,
+            rejected=pipeline.rejected,
+            transitions=pipeline.emitted,
+            open_alarms=len(pipeline.book.alarms),
+            projection_applied=self._projection.applied if self._dsn else pipeline.last_number,
+            disk_free_bytes=self._disk.free_bytes,
+            sources={SOURCE: self._source.connected},
+        )
+
+    # The projection runs as a process of its own, so that the engine pays nothing for it.
+
+    @property
+    def _projection_status(self) -> Path:
+        return self.config.data / "projection.json"
+
+    async def _project(self) -> None:
+        self._projection_status.unlink(missing_ok=True)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "ioc.storage", "--log", str(self.config.data / "log"),
+            "--status", str(self._projection_status), "--parent", str(os.getpid()),
+            env={**os.environ, "IOC_DATABASE__DSN": self._dsn},
+            stdin=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            code = await process.wait()
+            log.warning("the projection ended", code=code)
+        finally:
+            if process.returncode is None:
+                process.terminate()
+                try:
+                    await asyncio.wait_for(process.wait(), 5.0)
+                except TimeoutError:
+                    process.kill()
+
+    def _supervise(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        """Run a part for ever; one that fails is started again, later each time, and stops no other."""
+
+        async def forever() -> None:
+            pause = 0.5
+            while True:
+                begun = asyncio.get_running_loop().time()
+                try:
+                    await run()
+                except Exception:
+                    log.exception("a part failed and is started again", part=name)
+                if asyncio.get_running_loop().time() - begun > RESTART_MAX_S:
+                    pause = 0.5
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, RESTART_MAX_S)
+
+        self._tasks.append(asyncio.create_task(forever(), name=name))
+
+    def _spine_ended(self, task: asyncio.Task[None]) -> None:
+        """Without the spine nothing is taken: better to end, and be started again from the log, than to look alive."""
+        if not task.cancelled() and task.exception() is not None:
+            log.critical("the spine failed", exc_info=task.exception())
+        self._stop.set()
+
+    # End
+
+    async def wait(self, *, signals: bool = True) -> None:
+        """Until a signal, `stop`, or the failure of what nothing works without."""
+        loop = asyncio.get_running_loop()
+        if signals:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(signal.SIGHUP, self.reload)
+        await self._stop.wait()
+        if self._spine_task.done():
+            self._spine_task.result()
+
+    def stop(self) -> None:
+        """Let `wait` return."""
+        self._stop.set()
+
+    async def submit(self, command: Command) -> Outcome:
+        """Log and feed one command."""
+        return await self.spine.submit(command)
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._shut()
+
+    async def _shut(self) -> None:
+        """Sources first, so that everything taken is still written; the log last."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if hasattr(self, "_control"):
+            self._control.close()
+            (self.config.data / control.NAME).unlink(missing_ok=True)
+        if hasattr(self, "_web_task"):
+            self._server.should_exit = True
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(self._web_task, 10.0)
+        if getattr(self, "_history", None) is not None:
+            assert self._history is not None
+            await self._history.close()
+        if hasattr(self, "_spine_task"):
+            await self.spine.stop()
+            await asyncio.wait([self._spine_task])
+            await self.spine.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server(
+            (host, port), backlog=512, family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        )
+    except OSError as error:
+        raise ConfigError(f"web.port: {host}:{port} cannot be opened: {error.strerror}") from error
+
+
+def _session_key(data: Path) -> bytes:
+    """Signs sessions; kept in a file, so that a restart logs nobody out."""
+    path = data / "session.key"
+    try:
+        key = path.read_bytes()
+    except FileNotFoundError:
+        key = b""
+    if len(key) != 32:
+        key = secrets.token_bytes(32)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(key)
+    return key

@@ -1,0 +1,460 @@
+"""The command `ioc`. Exit codes: 0 done, 1 failed, 2 refused."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ioc import __version__, config, logs
+from ioc.errors import ConfigError, IocError, LogError, PackError
+
+DONE, FAILED, REFUSED = 0, 1, 2
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="""Giám sát luồng sự kiện của Trung tâm Điều hành Thông minh (IOC).
+
+Event-stream monitor of an Intelligent Operations Centre: sensors over MQTT, a log, rules, alarms, a wall
+and a duty console.
+
+Bắt đầu / To begin:  ioc demo""",
+)
+users = typer.Typer(no_args_is_help=True, help="Tài khoản / Accounts: add, list, remove.")
+tokens = typer.Typer(no_args_is_help=True, help="Mã cho màn hình / Kiosk tokens: add, list, revoke.")
+log_app = typer.Typer(no_args_is_help=True, help="Nhật ký dữ liệu / The input log: show, verify.")
+app.add_typer(users, name="user")
+app.add_typer(tokens, name="token")
+app.add_typer(log_app, name="log")
+
+out = Console()
+err = Console(stderr=True)
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="Tệp cấu hình / Settings file. Default: ./ioc.toml where it exists."),
+]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="Thư mục dữ liệu / Data folder, instead of the settings'.")
+]
+MqttOption = Annotated[
+    str,
+    typer.Option(
+        "--mqtt-url", help="mqtt://[user:password@]host:port. Default: the settings', or the running demo's."
+    ),
+]
+
+
+P = ParamSpec("P")
+
+
+def _refusing(function: Callable[P, None]) -> Callable[P, None]:
+    """Faults of the user's world end with one sentence and an exit code, never with a traceback."""
+
+    @wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            function(*args, **kwargs)
+        except (ConfigError, PackError, LogError) as error:
+            err.print(f"[bold red]Từ chối / Refused:[/] {_plain(str(error))}", highlight=False)
+            raise typer.Exit(REFUSED) from error
+        except IocError as error:
+            err.print(f"[bold red]Lỗi / Failed:[/] {_plain(str(error))}", highlight=False)
+            raise typer.Exit(FAILED) from error
+
+    return guarded
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def _settings(file: Path | None, data: Path | None = None, **given: Any) -> config.Config:
+    if file is None and Path("ioc.toml").is_file():
+        file = Path("ioc.toml")
+    if data is not None:
+        given["data"] = data
+    return config.read(file, **given)
+
+
+def _mqtt_url(given: str) -> str:
+    """What was given, the settings', the running demo's, or the default."""
+    if given:
+        return given
+    if os.environ.get("IOC_MQTT__URL") or Path("ioc.toml").is_file():
+        mqtt = _settings(None).mqtt
+        login = f"{mqtt.username}:{mqtt.password.get_secret_value()}@" if mqtt.username else ""
+        return f"{'mqtts' if mqtt.tls else 'mqtt'}://{login}{mqtt.host}:{mqtt.port}"
+    from ioc.demo.run import ADDRESS_FILE, default_data
+
+    try:
+        return str(json.loads((default_data() / ADDRESS_FILE).read_text("utf-8"))["mqtt_url"])
+    except (OSError, ValueError, KeyError):
+        return "mqtt://127.0.0.1:1883"
+
+
+@app.command()
+@_refusing
+def demo(
+    data: Annotated[Path | None, typer.Option(help="Thư mục dữ liệu / Data folder.")] = None,
+    ephemeral: Annotated[
+        bool, typer.Option("--ephemeral", help="Không giữ lại dữ liệu / Keep nothing.")
+    ] = False,
+    port: Annotated[int, typer.Option(help="Cổng web / Web port; a busy one means the next free.")] = 8080,
+    mqtt_url: Annotated[str, typer.Option("--mqtt-url", help="Another broker than the bundled one.")] = "",
+    pack: Annotated[Path, typer.Option(help="Bộ quy tắc / Pack folder.")] = config.PACKS / "lao-cai",
+    no_open: Annotated[
+        bool, typer.Option("--no-open", help="Không mở trình duyệt / Do not open a browser.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of the simulated values.")] = 1,
+    speed: Annotated[float, typer.Option(help="Of the simulated time.")] = 1.0,
+    lang: Annotated[str, typer.Option(help="vi | en")] = "vi",
+) -> None:
+    """Chạy thử mọi thứ trên máy này / Everything on this machine, with simulated sensors.
+
+    Starts PostgreSQL, an MQTT broker, the monitor with its web server and the simulators, all on 127.0.0.1, and
+    prints where to look and how to log in. Within two minutes a river rises, sensors fall silent and recover.
+    """
+    from ioc.demo.run import Options, default_data, run
+
+    if lang not in ("vi", "en"):
+        raise ConfigError(f"--lang must be vi or en, not {lang!r}")
+    folder = data or default_data()
+    folder.mkdir(parents=True, exist_ok=True)
+    logs.configure(folder / "demo.log")
+    options = Options(data, ephemeral, port, mqtt_url, pack, not no_open, seed, speed, lang)
+    asyncio.run(run(options, lambda line: out.print(line, highlight=False, markup=False, soft_wrap=True)))
+
+
+@app.command()
+@_refusing
+def run(file: ConfigOption = None, data: DataOption = None) -> None:
+    """Chạy hệ thống giám sát / Run the monitor with the settings of ioc.toml and the environment.
+
+    SIGHUP reads the pack again; a faulty pack is refused and the old rules go on. Ctrl-C stops cleanly.
+    """
+    from ioc.app import App
+
+    settings = _settings(file, data)
+    logs.configure()
+
+    async def main() -> None:
+        async with App(settings) as instance:
+            out.print(f"http://{settings.web.host}:{instance.port}/console", highlight=False, soft_wrap=True)
+            if not instance.has_users:
+                err.print(
+                    "Chưa có tài khoản / No accounts yet:  ioc user add NAME --role admin", highlight=False
+                )
+            await instance.wait()
+
+    asyncio.run(main())
+
+
+@app.command()
+@_refusing
+def send(
+    topic: Annotated[str, typer.Argument(help="ioc/v1/disaster/lao_cai/water_level")],
+    payload: Annotated[str, typer.Argument(help='84.2  or  \'{"t": …, "v": 84.2, "q": "good"}\'')],
+    mqtt_url: MqttOption = "",
+    retain: Annotated[
+        bool, typer.Option("--retain", help="Leave it at the broker as the last known value.")
+    ] = False,
+) -> None:
+    """Gửi một giá trị / Publish one value, as a sensor would.
+
+    Example:  ioc send ioc/v1/disaster/lao_cai/water_level 84.2
+    """
+    from ioc.publish import Publisher
+
+    with Publisher(_mqtt_url(mqtt_url)) as publisher:
+        publisher.publish(topic, payload.encode(), retain=retain)
+    out.print(f"Đã gửi / Sent: {_plain(topic)} {_plain(payload)} → {publisher.address}", highlight=False)
+
+
+@app.command()
+@_refusing
+def replay(
+    files: Annotated[list[Path], typer.Argument(help="CSV or CSV.gz: long (time, series, value) or wide.")],
+    mqtt_url: MqttOption = "",
+    speed: Annotated[float, typer.Option(help="Times real time; 0 is as fast as the broker takes it.")] = 0.0,
+    domain: Annotated[str, typer.Option(help="Domain of a wide file's series.")] = "disaster",
+    station: Annotated[str, typer.Option(help="Station of a wide file without a station column.")] = "",
+    column: Annotated[
+        list[str] | None,
+        typer.Option("--column", help="COLUMN=quantity of a wide file; repeat. Default: all."),
+    ] = None,
+) -> None:
+    """Phát lại chuỗi số liệu thật / Publish real series with their own timestamps, in the order of event time.
+
+    The instance that listens runs with `verdict.clock = "source"`, so that its time is the samples'.
+
+    Example:  ioc replay packs/yagi-2024/series.csv --speed 3600
+    """
+    from ioc.publish import Publisher
+    from ioc.replay import ReplayError, paced, payload, read
+
+    columns: dict[str, str] = {}
+    for pair in column or ():
+        name, _, quantity = pair.rpartition("=")
+        if not name or not quantity:
+            raise ReplayError(f"--column is COLUMN=quantity, not {pair!r}")
+        columns[name] = quantity
+    rows = [
+        row for file in files for row in read(file, domain=domain, station=station, columns=columns or None)
+    ]
+    rows.sort(key=lambda row: row.event_us)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=err,
+    )
+    with Publisher(_mqtt_url(mqtt_url)) as publisher, bar:
+        task = bar.add_task("", total=len(rows))
+        for row in paced(rows, speed):
+            publisher.publish(f"ioc/v1/{row.series}", payload(row))
+            bar.update(
+                task,
+                advance=1,
+                description=f"{datetime.fromtimestamp(row.event_us / 1e6, UTC):%Y-%m-%d %H:%M}",
+            )
+    out.print(f"Đã phát / Published: {len(rows)} readings → {publisher.address}", highlight=False)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+)
+def simulate(context: typer.Context) -> None:
+    """Trạm mô phỏng / Simulated stations over MQTT. `ioc simulate --help` lists rates, faults and seeds."""
+    os.execv(sys.executable, [sys.executable, "-m", "simulators", *context.args])
+
+
+@app.command()
+@_refusing
+def check(
+    pack: Annotated[Path | None, typer.Argument(help="Pack folder. Default: the settings'.")] = None,
+    file: ConfigOption = None,
+) -> None:
+    """Kiểm tra bộ quy tắc / Check a pack: the first fault with file, line and path, or what it holds.
+
+    Example:  ioc check packs/lao-cai
+    """
+    from ioc.pack import Pack
+
+    settings = _settings(file)
+    loaded = Pack.read(pack or settings.pack, settings.verdict)
+    table = Table("Quy tắc / Rule", "Loại / Kind", "Chuỗi / Series", "Trạng thái / State")
+    for rule in loaded.rules.values():
+        selector = getattr(rule, "series", None)
+        matched = sum(selector.matches(s) for s in loaded.registry.series.values()) if selector else 0
+        table.add_row(
+            f"{rule.title.vi}\n[dim]{rule.id}[/]", rule.kind, str(matched) if selector else "–",
+            "bật / on" if rule.enabled else "[dim]tắt / off[/]",
+        )  # fmt: skip
+    out.print(table)
+    out.print(
+        f"{loaded.file.title.vi}: {len(loaded.registry.stations)} trạm / stations, {len(loaded.registry.series)} "
+        f"chuỗi / series, {len(loaded.rules)} quy tắc / rules. Hợp lệ / Valid.",
+        highlight=False,
+    )
+
+
+@app.command()
+@_refusing
+def doctor(file: ConfigOption = None, data: DataOption = None) -> None:
+    """Khám hệ thống / Look at all an instance needs: disk, log, pack, broker, database, port."""
+    from ioc.doctor import Result, examine
+
+    marks = {Result.GOOD: "[green]✓[/]", Result.DOUBT: "[yellow]![/]", Result.BAD: "[bold red]✗[/]"}
+    worst = Result.GOOD
+    for finding in examine(_settings(file, data)):
+        out.print(
+            f"{marks[finding.result]} {finding.vi} / {finding.en}: {_plain(finding.detail)}", highlight=False
+        )
+        if finding.result is Result.BAD:
+            worst = Result.BAD
+    if worst is Result.BAD:
+        raise typer.Exit(FAILED)
+
+
+@users.command("add")
+@_refusing
+def user_add(
+    user: Annotated[str, typer.Argument(help="Tên đăng nhập / Login name, e.g. truc.ban")],
+    name: Annotated[str, typer.Option(help="Tên hiển thị / Shown name.")] = "",
+    role: Annotated[str, typer.Option(help="viewer | officer | admin")] = "officer",
+    generate: Annotated[bool, typer.Option("--generate", help="Make a password and print it once.")] = False,
+    file: ConfigOption = None,
+    data: DataOption = None,
+) -> None:
+    """Thêm hoặc đổi tài khoản / Add or change an account. The password is asked for, or read from a pipe."""
+    from ioc.credentials import hash_password, new_password
+    from ioc.model import Role, SetUser
+
+    if role not in {r.value for r in Role}:
+        raise ConfigError(f"--role must be one of {', '.join(Role)}, not {role!r}")
+    password = new_password() if generate else _ask_password()
+    command = SetUser(
+        actor="system", user=user, name=name or user, role=Role(role), secret=hash_password(password)
+    )
+    _submit(file, data, command)
+    out.print(
+        f"Đã lưu tài khoản / Saved: {user} ({role})" + (f"  {password}" if generate else ""), highlight=False
+    )
+
+
+@users.command("list")
+@_refusing
+def user_list(file: ConfigOption = None, data: DataOption = None) -> None:
+    """Danh sách tài khoản / List accounts, as of the last checkpoint and the log after it."""
+    table = Table("Tài khoản / Login", "Tên / Name", "Vai trò / Role")
+    for account in _accounts(file, data).users.values():
+        table.add_row(account.user, account.name, account.role)
+    out.print(table)
+
+
+@users.command("remove")
+@_refusing
+def user_remove(user: str, file: ConfigOption = None, data: DataOption = None) -> None:
+    """Xóa tài khoản / Remove an account; its sessions end."""
+    from ioc.model import RemoveUser
+
+    _submit(file, data, RemoveUser(actor="system", user=user))
+    out.print(f"Đã xóa / Removed: {user}", highlight=False)
+
+
+@tokens.command("add")
+@_refusing
+def token_add(
+    name: Annotated[str, typer.Argument(help="Its public name, e.g. wall-1")],
+    file: ConfigOption = None,
+    data: DataOption = None,
+) -> None:
+    """Tạo mã cho màn hình / Make a kiosk's token; printed once. The wall opens with /wall#token=…"""
+    from ioc.credentials import new_token, token_digest
+    from ioc.model import AddToken
+
+    token = new_token()
+    _submit(file, data, AddToken(actor="system", token=name, digest=token_digest(token)))
+    out.print(f"/wall#token={token}", highlight=False, soft_wrap=True)
+
+
+@tokens.command("list")
+@_refusing
+def token_list(file: ConfigOption = None, data: DataOption = None) -> None:
+    """Danh sách mã / List tokens by name."""
+    table = Table("Mã / Token", "Phạm vi / Scope")
+    for token in _accounts(file, data).tokens.values():
+        table.add_row(token.token, token.scope)
+    out.print(table)
+
+
+@tokens.command("revoke")
+@_refusing
+def token_revoke(name: str, file: ConfigOption = None, data: DataOption = None) -> None:
+    """Thu hồi mã / Revoke a token."""
+    from ioc.model import RevokeToken
+
+    _submit(file, data, RevokeToken(actor="system", token=name))
+    out.print(f"Đã thu hồi / Revoked: {name}", highlight=False)
+
+
+def _ask_password() -> str:
+    if not sys.stdin.isatty():
+        password = sys.stdin.readline().rstrip("\n")
+    else:
+        password = getpass.getpass("Mật khẩu / Password: ")
+        if getpass.getpass("Nhập lại / Again: ") != password:
+            raise ConfigError("hai lần nhập không giống nhau / the two do not match")
+    if len(password) < 8:
+        raise ConfigError("mật khẩu phải có ít nhất 8 ký tự / a password has at least 8 characters")
+    return password
+
+
+def _submit(file: Path | None, data: Path | None, command: Any) -> None:
+    from ioc.model import Verdict
+    from ioc.offline import submit
+
+    answer = submit(_settings(file, data).data, command)
+    if answer.verdict is not Verdict.DONE:
+        raise IocError(answer.reason or answer.verdict)
+
+
+def _accounts(file: Path | None, data: Path | None) -> Any:
+    from ioc.offline import accounts
+
+    return accounts(_settings(file, data).data)
+
+
+@log_app.command("show")
+@_refusing
+def log_show(
+    first: Annotated[int, typer.Argument(help="First record; negative counts from the end.")] = -20,
+    last: Annotated[int | None, typer.Argument(help="Last record. Default: to the end.")] = None,
+    rows: Annotated[bool, typer.Option("--rows", help="Every reading of each batch.")] = False,
+    file: ConfigOption = None,
+    data: DataOption = None,
+) -> None:
+    """In một đoạn nhật ký / Print any stretch of the log, readably; secrets are masked. Works while an instance runs."""
+    from ioc.log.reader import LogReader
+    from ioc.log.show import lines
+
+    reader = LogReader(_settings(file, data).data / "log")
+    begin = first if first > 0 else max(1, reader.last_number + 1 + first)
+    for line in lines(reader, begin, last if last is not None else reader.last_number, rows=rows):
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@log_app.command("verify")
+@_refusing
+def log_verify(file: ConfigOption = None, data: DataOption = None) -> None:
+    """Kiểm tra toàn bộ nhật ký / Verify every record's sum, the unbroken numbers and the journal's hash chain."""
+    from ioc.log import verify
+    from ioc.log.reader import LogReader
+
+    reader = LogReader(_settings(file, data).data / "log")
+    verify.unbroken(reader)
+    bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=err)
+    with bar:
+        task = bar.add_task("", total=reader.last_number)
+        for number in verify.contents(reader):
+            bar.update(task, completed=number)
+    out.print(
+        f"Nguyên vẹn / Sound: {reader.last_number} records, {reader.last_output_seq} transitions",
+        highlight=False,
+    )
+
+
+def _version(show: bool) -> None:
+    if show:
+        out.print(f"ioc {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Phiên bản / Version.")
+    ] = False,
+) -> None:
+    """Giám sát luồng sự kiện của IOC / Event-stream monitor of an Intelligent Operations Centre."""
+
+
+def main() -> None:
+    """The entry point."""
+    app()

@@ -1,0 +1,1 @@
+"""What `ioc demo` runs beside the monitor so that nothing need be installed."""

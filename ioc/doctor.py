@@ -1,0 +1,168 @@
+"""`ioc doctor`: looks at everything an instance needs, and says what to do where something is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import asyncpg
+
+from ioc.config import Config
+from ioc.errors import IocError, LogError
+from ioc.log.mounts import refuse_unsuitable
+from ioc.pack import Pack
+from ioc.publish import Publisher
+
+SYNCS = 20
+SLOW_SYNC_MS = 10.0
+
+
+class Result(Enum):
+    """How a look ended."""
+
+    GOOD = "good"
+    DOUBT = "doubt"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One look: what, how it ended, and what was seen or what to do."""
+
+    vi: str
+    en: str
+    result: Result
+    detail: str
+
+
+def examine(config: Config) -> Iterator[Finding]:
+    """Every look, one after the other."""
+    yield _python()
+    yield _folder(config.data)
+    yield _sync(config.data)
+    yield _disk(config)
+    yield _pack(config)
+    yield _broker(config)
+    yield _database(config)
+    yield _port(config)
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    good = sqlite3.sqlite_version_info >= (3, 37)
+    detail = f"Python {version}, SQLite {sqlite3.sqlite_version}"
+    return Finding("Phiên bản", "Versions", Result.GOOD if good else Result.BAD, detail)
+
+
+def _folder(data: Path) -> Finding:
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        refuse_unsuitable(data)
+    except (OSError, LogError) as error:
+        return Finding("Thư mục dữ liệu", "Data folder", Result.BAD, str(error))
+    if not os.access(data, os.W_OK):
+        return Finding("Thư mục dữ liệu", "Data folder", Result.BAD, f"{data} cannot be written by this user")
+    return Finding("Thư mục dữ liệu", "Data folder", Result.GOOD, str(data))
+
+
+def _sync(data: Path) -> Finding:
+    """How long the disk takes to make a page durable: every latency adds it."""
+    path = data / ".doctor"
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
+        try:
+            took = []
+            for _ in range(SYNCS):
+                os.write(descriptor, b"\0" * 4096)
+                begun = time.perf_counter()
+                (os.fdatasync if hasattr(os, "fdatasync") else os.fsync)(descriptor)
+                took.append(time.perf_counter() - begun)
+        finally:
+            os.close(descriptor)
+            path.unlink()
+    except OSError as error:
+        return Finding("Ghi đĩa", "Disk sync", Result.BAD, str(error))
+    median_ms = sorted(took)[SYNCS // 2] * 1e3
+    detail = f"fdatasync median {median_ms:.2f} ms, worst {max(took) * 1e3:.2f} ms"
+    return Finding("Ghi đĩa", "Disk sync", Result.GOOD if median_ms < SLOW_SYNC_MS else Result.DOUBT, detail)
+
+
+def _disk(config: Config) -> Finding:
+    free = shutil.disk_usage(config.data if config.data.exists() else config.data.parent).free
+    good = free > config.log.disk_low_bytes
+    detail = f"{free / 1e9:.1f} GB free" + ("" if good else ", less than log.disk_low_bytes: free some")
+    return Finding("Dung lượng đĩa", "Disk space", Result.GOOD if good else Result.BAD, detail)
+
+
+def _pack(config: Config) -> Finding:
+    try:
+        pack = Pack.read(config.pack, config.verdict)
+    except IocError as error:
+        return Finding("Bộ quy tắc", "Pack", Result.BAD, str(error))
+    enabled = sum(rule.enabled for rule in pack.rules.values())
+    detail = (
+        f"{pack.file.id}: {len(pack.registry.stations)} stations, {len(pack.registry.series)} series, "
+        f"{enabled} of {len(pack.rules)} rules enabled"
+    )
+    return Finding("Bộ quy tắc", "Pack", Result.GOOD, detail)
+
+
+def _broker(config: Config) -> Finding:
+    mqtt = config.mqtt
+    scheme = "mqtts" if mqtt.tls else "mqtt"
+    try:
+        with Publisher(
+            f"{scheme}://{mqtt.host}:{mqtt.port}",
+            username=mqtt.username,
+            password=mqtt.password.get_secret_value(),
+            ca_file=str(mqtt.ca_file) if mqtt.ca_file else None,
+        ):
+            pass
+    except IocError as error:
+        return Finding("Máy chủ MQTT", "MQTT broker", Result.BAD, str(error))
+    return Finding("Máy chủ MQTT", "MQTT broker", Result.GOOD, f"{mqtt.host}:{mqtt.port} accepts the login")
+
+
+def _database(config: Config) -> Finding:
+    dsn = config.database.dsn.get_secret_value()
+    vi, en = "Cơ sở dữ liệu", "Database"
+    if not dsn:
+        return Finding(vi, en, Result.DOUBT, "none is set (database.dsn): no history beyond the log")
+
+    async def ask() -> tuple[str, str | None]:
+        link = await asyncpg.connect(dsn, timeout=5)
+        try:
+            version = await link.fetchval("show server_version")
+            licence = await link.fetchval("select current_setting('timescaledb.license', true)")
+            return str(version), licence
+        finally:
+            await link.close()
+
+    try:
+        version, licence = asyncio.run(ask())
+    except (OSError, asyncpg.PostgresError, TimeoutError, ValueError) as error:
+        return Finding(vi, en, Result.BAD, f"{type(error).__name__}: {error}; alarms go on without it")
+    kind = {"timescale": "TimescaleDB with its full licence", "apache": "TimescaleDB, Apache edition"}.get(
+        licence or "", "without TimescaleDB: range partitions"
+    )
+    return Finding(vi, en, Result.GOOD, f"PostgreSQL {version}, {kind}")
+
+
+def _port(config: Config) -> Finding:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((config.web.host, config.web.port))
+        except OSError as error:
+            detail = f"{config.web.host}:{config.web.port}: {error.strerror} (an instance may be running)"
+            return Finding("Cổng web", "Web port", Result.DOUBT, detail)
+    return Finding("Cổng web", "Web port", Result.GOOD, f"{config.web.host}:{config.web.port} is free")

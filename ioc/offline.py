@@ -1,0 +1,51 @@
+"""Commands on a log that no instance is running on: opened, appended to and closed again."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from ioc import control
+from ioc.accounts import Accounts
+from ioc.log.reader import LogReader
+from ioc.log.sqlite import SqliteLog
+from ioc.model import AddToken, Answer, Command, Input, RemoveUser, RevokeToken, SetUser, Verdict
+from ioc.recovery import newest_state, recover
+
+
+def accounts(data: Path) -> Accounts:
+    """The accounts as of the log's last record; the log may belong to a running instance."""
+    reader = LogReader(data / "log")
+    out = Accounts()
+    state = newest_state(data / "log", reader.last_number)
+    start = 0
+    if state is not None:
+        out.restore(state["facts"]["accounts"])
+        start = state["facts"]["number"]
+    for record in reader.read(start):
+        if isinstance(record.body, SetUser | RemoveUser | AddToken | RevokeToken):
+            out.feed(record.body, record.now_us)
+    return out
+
+
+def submit(data: Path, command: Command) -> Answer:
+    """The running instance's answer, or that of the log itself when none runs. Raises LogError."""
+    answer = control.ask(data, command)
+    if answer is not None:
+        return answer
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    store = SqliteLog.open(data / "log")
+    try:
+        recovered = recover(store)
+        pipeline = recovered.pipeline
+        now_us = max(time.time_ns() // 1_000, pipeline.now_us + 1)
+        if pipeline.source_clock:
+            now_us = pipeline.now_us
+        record = Input(store.last_number + 1, now_us, command)
+        store.commit([record], recovered.pending)
+        outcome = pipeline.feed(record)
+        if outcome.transitions:
+            store.commit([], outcome.transitions)
+        return outcome.answer or Answer(verdict=Verdict.DONE)
+    finally:
+        store.close()

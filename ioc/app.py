@@ -107,6 +107,13 @@ class App:
         store = await asyncio.to_thread(SqliteLog.open, folder, segment_bytes=config.log.segment_bytes)
         recovered = await asyncio.to_thread(recover, store)
         self._pipeline = pipeline = recovered.pipeline
+        clock = pipeline.pack.settings.clock if pipeline.pack else config.verdict.clock
+        if clock != config.verdict.clock:
+            await asyncio.to_thread(store.close)
+            raise ConfigError(
+                f"verdict.clock: this log was begun with clock = {clock!r}; a replay is an instance of its own, "
+                "with a data folder of its own"
+            )
         log.info(
             "log opened", records=store.last_number, from_checkpoint=recovered.from_checkpoint,
             replayed=recovered.replayed,
@@ -115,6 +122,7 @@ class App:
             store,
             pipeline,
             recovered.pending,
+            source_clock=config.verdict.clock == "source",
             queue_rows_max=config.queue_rows_max,
             checkpoint_records=config.log.checkpoint_records,
         )

@@ -390,7 +390,8 @@ def _submit(file: Path | None, data: Path | None, command: Any) -> None:
     from ioc.model import Verdict
     from ioc.offline import submit
 
-    answer = submit(_settings(file, data).data, command)
+    settings = _settings(file, data)
+    answer = submit(settings.data, command, source_clock=settings.verdict.clock == "source")
     if answer.verdict is not Verdict.DONE:
         raise IocError(answer.reason or answer.verdict)
 

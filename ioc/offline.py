@@ -28,7 +28,7 @@ def accounts(data: Path) -> Accounts:
     return out
 
 
-def submit(data: Path, command: Command) -> Answer:
+def submit(data: Path, command: Command, *, source_clock: bool = False) -> Answer:
     """The running instance's answer, or that of the log itself when none runs. Raises LogError."""
     answer = control.ask(data, command)
     if answer is not None:
@@ -38,9 +38,8 @@ def submit(data: Path, command: Command) -> Answer:
     try:
         recovered = recover(store)
         pipeline = recovered.pipeline
-        now_us = max(time.time_ns() // 1_000, pipeline.now_us + 1)
-        if pipeline.source_clock:
-            now_us = pipeline.now_us
+        # Where the samples move the clock, it has no value before the first of them.
+        now_us = pipeline.now_us if source_clock else max(time.time_ns() // 1_000, pipeline.now_us + 1)
         record = Input(store.last_number + 1, now_us, command)
         store.commit([record], recovered.pending)
         outcome = pipeline.feed(record)

@@ -90,17 +90,22 @@ def _rows(
 
 
 def _time(path: Path, line: int, cell: str) -> int:
+    try:
+        return time_us(cell)
+    except ValueError as error:
+        raise ReplayError(f"{path}:{line}: not a time: {cell!r}") from error
+
+
+def time_us(cell: str) -> int:
+    """Microseconds since 1970 UTC of a time as files write it; without an offset it is UTC. Raises ValueError."""
     text = cell.strip()
     event_us = rfc3339_us(text)
-    if event_us is None:
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError as error:
-            raise ReplayError(f"{path}:{line}: not a time: {cell!r}") from error
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        event_us = int(moment.timestamp()) * 1_000_000 + moment.microsecond
-    return event_us
+    if event_us is not None:
+        return event_us
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return int(moment.timestamp()) * 1_000_000 + moment.microsecond
 
 
 def _is_number(cell: str) -> bool:

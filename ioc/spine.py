@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -77,6 +77,7 @@ class Spine:
         pipeline: Pipeline,
         pending: Sequence[Transition] = (),
         *,
+        source_clock: bool,
         queue_rows_max: int,
         checkpoint_records: int,
         wall_us: Callable[[], int] = _wall_us,
@@ -93,7 +94,7 @@ class Spine:
         """Readings of QoS 0 that found the queue full."""
         self._wall_us, self._mono_us = wall_us, mono_us
         self._clock = SystemClock(wall_us(), mono_us(), pipeline.now_us)
-        self._source_clock = SourceClock(pipeline.now_us)
+        self._source_clock = SourceClock(pipeline.now_us) if source_clock else None
         self._items: deque[_Item] = deque()
         self._rows = 0
         self._rows_max = queue_rows_max
@@ -115,7 +116,7 @@ class Spine:
 
     def now_us(self) -> int:
         """The core's time; with the samples' own clock the highest sample time so far."""
-        if self.pipeline.source_clock:
+        if self._source_clock is not None:
             return self._source_clock.now_us
         return self._clock.now(self._wall_us(), self._mono_us())
 
@@ -208,7 +209,7 @@ class Spine:
 
     def tick(self) -> None:
         """Called each second: logs a Tick if a deadline is due, and what the clock did."""
-        if self.pipeline.source_clock or not self.writable:
+        if self._source_clock is not None or not self.writable:
             return
         now_us = self.now_us()
         step_us = self._clock.take_step()
@@ -310,7 +311,7 @@ class Spine:
         number = pipeline.last_number
         judgement = pipeline.judgement()
         inputs: list[Input] = []
-        if bodies and not pipeline.source_clock:
+        if bodies and self._source_clock is None:
             now_us = max(self.now_us(), pipeline.now_us)
             if pipeline.next_deadline_us() <= now_us and not isinstance(bodies[0][0], Tick):
                 number += 1
@@ -320,35 +321,15 @@ class Spine:
             if not isinstance(body, Batch):
                 number += 1
                 inputs.append(Input(number, now_us, body, origin))
-            elif not pipeline.source_clock:
+            elif self._source_clock is None:
                 number += 1
                 inputs.append(Input(number, now_us, judgement.judge(body, now_us), origin))
             else:
-                for part in self._by_source_clock(body, judgement):
+                for part in _by_source_clock(self._source_clock, body, judgement, pipeline.numbers):
                     number += 1
                     inputs.append(Input(number, self._source_clock.now_us, part, origin))
         blobs = {key: value for item in items for key, value in item.blobs.items()}
         return inputs, blobs
-
-    def _by_source_clock(self, raw: Batch, judgement: Judgement) -> list[Batch | Rejected]:
-        """Receive times from the samples' clock; rows too far ahead become Rejected."""
-        received_us = np.array(self._source_clock.admit(raw.event_us.tolist()), np.int64)
-        refused = received_us == REFUSED
-        out: list[Batch | Rejected] = [self._too_far_ahead(raw, row) for row in np.flatnonzero(refused).tolist()]
-        if not refused.all():
-            kept = replace(raw, received_us=received_us).take(~refused)
-            out.append(judgement.judge(kept, None))
-        return out
-
-    def _too_far_ahead(self, raw: Batch, row: int) -> Rejected:
-        series = next((i for i, n in self.pipeline.numbers.items() if n == raw.series[row]), "?")
-        stamp = int(raw.event_us[row])
-        payload = f'{{"t": {stamp // 1_000}, "v": {float(raw.value[row])!r}}}'.encode()
-        detail = f"{stamp / 1e6:.0f} s is more than 7 days ahead of the samples before it"
-        return Rejected(
-            raw.source, f"ioc/v1/{series}", Reason.TOO_FAR_AHEAD, detail, self._source_clock.now_us, payload,
-            len(payload),
-        )  # fmt: skip
 
     def _feed(self, record: Input) -> Outcome:
         outcome = self.pipeline.feed(record)
@@ -411,3 +392,22 @@ class Spine:
                 log.warning("checkpoint not written", number=number, reason=str(error))
 
         self._checkpoint_task = asyncio.get_running_loop().run_in_executor(self._checkpointer, write)
+
+
+def _by_source_clock(
+    clock: SourceClock, raw: Batch, judgement: Judgement, numbers: Mapping[str, int]
+) -> list[Batch | Rejected]:
+    """Receive times from the samples' clock; rows too far ahead become Rejected."""
+    received_us = np.array(clock.admit(raw.event_us.tolist()), np.int64)
+    refused = received_us == REFUSED
+    out: list[Batch | Rejected] = []
+    for row in np.flatnonzero(refused).tolist():
+        series = next((i for i, n in numbers.items() if n == raw.series[row]), "?")
+        stamp = int(raw.event_us[row])
+        payload = f'{{"t": {stamp // 1_000}, "v": {float(raw.value[row])!r}}}'.encode()
+        detail = f"{stamp / 1e6:.0f} s is more than 7 days ahead of the samples before it"
+        topic, reason = f"ioc/v1/{series}", Reason.TOO_FAR_AHEAD
+        out.append(Rejected(raw.source, topic, reason, detail, clock.now_us, payload, len(payload)))
+    if not refused.all():
+        out.append(judgement.judge(replace(raw, received_us=received_us).take(~refused), None))
+    return out

@@ -40,7 +40,11 @@ def batch(n: int, seed: int = 0) -> Batch:
     rng = np.random.default_rng(seed)
     received_us = START_US + np.cumsum(rng.integers(1, 1_000, n))
     return Batch.of(
-        "mqtt", rng.integers(0, 1_000, n), received_us - rng.integers(0, 10**6, n), received_us, rng.normal(size=n)
+        "mqtt",
+        rng.integers(0, 1_000, n),
+        received_us - rng.integers(0, 10**6, n),
+        received_us,
+        rng.normal(size=n),
     )
 
 
@@ -108,7 +112,11 @@ def batches(draw: st.DrawFn) -> Batch:
     n = draw(st.one_of(st.integers(0, 5), st.integers(28, 40)))
 
     def column(dtype: Any) -> Any:
-        return draw(hnp.arrays(dtype, n, elements=hnp.from_dtype(np.dtype(dtype)), fill=hnp.from_dtype(np.dtype(dtype))))
+        return draw(
+            hnp.arrays(
+                dtype, n, elements=hnp.from_dtype(np.dtype(dtype)), fill=hnp.from_dtype(np.dtype(dtype))
+            )
+        )
 
     bits = column(np.int64)
     return Batch(
@@ -118,9 +126,18 @@ def batches(draw: st.DrawFn) -> Batch:
 
 
 commands = st.one_of(
-    st.builds(Acknowledge, actor=text, actor_name=text, key=text, alarm=text, version=st.integers(), note=text),
     st.builds(
-        SetUser, actor=text, actor_name=text, key=text, user=text, name=text, role=st.sampled_from(Role), secret=text
+        Acknowledge, actor=text, actor_name=text, key=text, alarm=text, version=st.integers(), note=text
+    ),
+    st.builds(
+        SetUser,
+        actor=text,
+        actor_name=text,
+        key=text,
+        user=text,
+        name=text,
+        role=st.sampled_from(Role),
+        secret=text,
     ),
     st.builds(RemoveUser, actor=text, actor_name=text, key=text, user=text),
     st.builds(AddToken, actor=text, actor_name=text, key=text, token=text, digest=text),
@@ -146,7 +163,9 @@ bodies = st.one_of(
         items=st.lists(st.tuples(st.integers(0, 2**31 - 1), text), max_size=5).map(tuple),
         auto=st.booleans(),
     ),
-    st.builds(SourceState, source=text, connected=st.booleans(), generation=st.integers(0, 2**40), detail=text),
+    st.builds(
+        SourceState, source=text, connected=st.booleans(), generation=st.integers(0, 2**40), detail=text
+    ),
     st.builds(SystemFact, name=text, asset=text, active=st.booleans(), value=floats, detail=text),
     st.just(Tick()),
 )

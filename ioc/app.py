@@ -16,9 +16,7 @@ import structlog
 import uvicorn
 
 from ioc import __version__, control
-from ioc.accounts import Account
 from ioc.config import Config
-from ioc.credentials import verify_password
 from ioc.errors import ConfigError, PackError
 from ioc.health import Disk, Figures, Metrics, read_projection
 from ioc.ingest.decoder import Decoder
@@ -26,7 +24,6 @@ from ioc.ingest.mqtt import MqttSource
 from ioc.log.sqlite import SqliteLog
 from ioc.model import Command, Outcome, PackLoaded, SeriesAdded, SourceState, SystemFact
 from ioc.pack import Pack
-from ioc.pipeline import Pipeline
 from ioc.presentation import Presenter
 from ioc.recovery import recover
 from ioc.spine import Spine
@@ -55,27 +52,6 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Generator[None, None, None]:
         """Take no signal."""
         yield
-
-
-class _Doorkeeper:
-    """Accounts as the wall asks for them; sees the accounts of the pipeline as they stand."""
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._accounts = pipeline.accounts
-
-    def account(self, user: str) -> Account | None:
-        """The account as it stands."""
-        return self._accounts.account(user)
-
-    def verify(self, user: str, password: str) -> Account | None:
-        """The account, if the password is its own; takes as long for a name that does not exist."""
-        account = self._accounts.account(user)
-        return account if verify_password(account.secret if account else None, password) else None
-
-    def token(self, digest: str) -> str | None:
-        """The public name of a kiosk's token."""
-        token = self._accounts.token_of(digest)
-        return token.token if token else None
 
 
 class App:
@@ -243,7 +219,7 @@ class App:
         services = Services(
             view=self.view,
             hub=self.hub,
-            accounts=_Doorkeeper(self._pipeline),
+            accounts=self._pipeline.accounts,
             alarm=self._pipeline.book.remembered,
             submit=self.spine.submit,
             status=self._status,

@@ -105,20 +105,21 @@ async def run(options: Options, say: Callable[[str], None]) -> None:
         data = _data_folder(options, stack)
         port = _free_port(options.port, text["busy"], say)
         mqtt_url = options.mqtt_url
-        postgres = DemoPostgres()
-        stack.push_async_callback(asyncio.to_thread, postgres.stop)
-        database, broker = await asyncio.gather(
-            asyncio.to_thread(postgres.start, data / "postgres", lambda told: say(f"  {told}")),
+        postgres, broker = await asyncio.gather(
+            asyncio.to_thread(DemoPostgres.start, data / "postgres", lambda told: say(f"  {told}")),
             _broker(text["busy"], say) if not mqtt_url else _none(),
             return_exceptions=True,
         )
+        if isinstance(postgres, DemoPostgres):
+            stack.push_async_callback(asyncio.to_thread, postgres.stop)
         if isinstance(broker, DemoBroker):
             stack.push_async_callback(broker.stop)
             mqtt_url = f"mqtt://127.0.0.1:{broker.port}"
-        for part in (database, broker):
+        for part in (postgres, broker):
             if isinstance(part, BaseException):
                 raise part
-        config = _config(options, data, port, mqtt_url, str(database))
+        assert isinstance(postgres, DemoPostgres)
+        config = _config(options, data, port, mqtt_url, postgres.dsn)
         app = await stack.enter_async_context(App(config))
         password, token = await _accounts(app)
         (data / ADDRESS_FILE).write_text(json.dumps({"mqtt_url": mqtt_url, "web": app.port}), "utf-8")

@@ -33,7 +33,7 @@ def rule_of(entry: dict[str, Any]) -> str:
     return "r_" + text.replace(".", "p").replace("-", "m")
 
 
-def flood_pack(folder: Path, file: str) -> Path:
+def flood_pack(folder: Path, file: str, more: Sequence[dict[str, Any]] = ()) -> Path:
     """One rule without delays for each threshold and hysteresis."""
     entries = expected(file)
     rows = flood_rows(file)
@@ -41,7 +41,7 @@ def flood_pack(folder: Path, file: str) -> Path:
         limit_rule(rule_of(e), {1: e["threshold"]}, deadband=e["hysteresis"], series={"ids": [series_of(e)]})
         for e in entries
     ]
-    return write_pack(folder, sorted({r.series for r in rows}), rules, interval="15min")
+    return write_pack(folder, sorted({r.series for r in rows}), [*rules, *more], interval="15min")
 
 
 def flood_rows(file: str) -> list[Row]:

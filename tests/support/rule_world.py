@@ -65,7 +65,9 @@ def rules(*items: Mapping[str, Any]) -> dict[str, Rule]:
         rule = {"title": TEXT, **item}
         if rule["kind"] == "limit":
             rule = {"source": SOURCE, "series": {}, **rule}
-            rule["levels"] = {k: {"name": TEXT, "priority": 5 - k, **v} for k, v in rule["levels"].items()}
+            rule["levels"] = {
+                k: {"name": TEXT, "priority": max(5 - k, 1), **v} for k, v in rule["levels"].items()
+            }
         full.append(rule)
     return {rule.id: rule for rule in RulesFile.model_validate({"rules": full}).rules}
 

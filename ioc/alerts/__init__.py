@@ -1,0 +1,1 @@
+"""Alerts remember who knows. `states` is the table, `lifecycle` one step, `book` every open alarm."""

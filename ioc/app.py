@@ -240,6 +240,7 @@ class App:
                 create_app(services),
                 ws="websockets-sansio",
                 ws_per_message_deflate=False,
+                ws_max_size=65_536,
                 log_level="warning",
                 access_log=False,
                 lifespan="off",

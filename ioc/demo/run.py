@@ -12,7 +12,7 @@ import socket
 import sys
 import tempfile
 import webbrowser
-from asyncio.subprocess import DEVNULL, Process
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -224,7 +224,8 @@ async def _simulators(options: Options, mqtt_url: str) -> AsyncIterator[None]:
     process: Process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "simulators", "--mqtt-url", mqtt_url, "--pack", str(options.pack),
         "--seed", str(options.seed), "--speed", str(options.speed), "--story",
-        stdin=DEVNULL, stdout=DEVNULL, start_new_session=True,
+        "--lang", options.lang, "--until-stdin-closes",
+        stdin=PIPE, stdout=DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
         yield

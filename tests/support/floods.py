@@ -33,7 +33,9 @@ def rule_of(entry: dict[str, Any]) -> str:
     return "r_" + text.replace(".", "p").replace("-", "m")
 
 
-def flood_pack(folder: Path, file: str, more: Sequence[dict[str, Any]] = ()) -> Path:
+def flood_pack(
+    folder: Path, file: str, more: Sequence[dict[str, Any]] = (), more_series: Sequence[str] = ()
+) -> Path:
     """One rule without delays for each threshold and hysteresis."""
     entries = expected(file)
     rows = flood_rows(file)
@@ -41,7 +43,9 @@ def flood_pack(folder: Path, file: str, more: Sequence[dict[str, Any]] = ()) -> 
         limit_rule(rule_of(e), {1: e["threshold"]}, deadband=e["hysteresis"], series={"ids": [series_of(e)]})
         for e in entries
     ]
-    return write_pack(folder, sorted({r.series for r in rows}), [*rules, *more], interval="15min")
+    return write_pack(
+        folder, sorted({r.series for r in rows} | set(more_series)), [*rules, *more], interval="15min"
+    )
 
 
 def flood_rows(file: str) -> list[Row]:

@@ -49,7 +49,8 @@ class Instance:
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self.output = folder / "output.log"
-        self._env = {
+        self.command = [sys.executable, "-m", "ioc", "run"]
+        self.env = {
             **os.environ,
             "IOC_DATA": str(self.data),
             "IOC_PACK": str(pack),
@@ -65,7 +66,7 @@ class Instance:
     def start(self, *, wait: bool = True, prefix: tuple[str, ...] = (), **settings: str) -> None:
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                [*prefix, sys.executable, "-m", "ioc", "run"], env={**self._env, **settings}, stdout=output, stderr=output,
+                [*prefix, *self.command], env={**self.env, **settings}, stdout=output, stderr=output,
                 cwd=self.output.parent,
             )  # fmt: skip
         if wait:
@@ -103,7 +104,7 @@ class Instance:
     def add_user(self, user: str, name: str, role: Role = Role.OFFICER) -> None:
         """Before or while it runs."""
         command = SetUser(actor="system", user=user, name=name, role=role, secret=hash_password(PASSWORD))
-        submit(self.data, command, source_clock=self._env.get("IOC_VERDICT__CLOCK") == "source")
+        submit(self.data, command, source_clock=self.env.get("IOC_VERDICT__CLOCK") == "source")
 
     def login(self, user: str) -> httpx.Client:
         client = httpx.Client(base_url=self.url, headers={"Origin": self.url}, timeout=10)

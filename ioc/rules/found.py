@@ -1,0 +1,13 @@
+"""What one step found, until it is put in order: the same for every way of cutting rows into batches."""
+
+from __future__ import annotations
+
+from ioc.model.change import Change
+
+Found = tuple[int, int, int, Change]
+"""(row of the batch or deadline, the rule's place in the pack, series number, change)."""
+
+
+def in_order(found: list[Found]) -> list[Change]:
+    """By row or deadline, then rule, then series; what one cell says at once keeps its order."""
+    return [change for *_, change in sorted(found, key=lambda item: item[:3])]

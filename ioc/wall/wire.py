@@ -1,0 +1,325 @@
+"""What goes over the wire, object by object: the forms of `docs/protocol.md`, and nothing that decides.
+
+`*Item` structs go out, the tagged messages at the end come in from a websocket. Times are RFC 3339 texts already.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+import msgspec
+
+Words = dict[str, str]
+"""One phrase: `{"vi": …, "en": …}`."""
+
+
+def stamp(us: int) -> str:
+    """Microseconds since 1970 as RFC 3339 UTC with microseconds."""
+    seconds, rest = divmod(us, 1_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:06d}Z"
+
+
+def finite(value: float) -> float | None:
+    """JSON has no NaN: what is no number is null."""
+    return float(value) if math.isfinite(value) else None
+
+
+def text_of(item: Any) -> str:
+    """One object as JSON text."""
+    return msgspec.json.encode(item).decode()
+
+
+class AlarmItem(msgspec.Struct, frozen=True):
+    """An alarm as screens show it."""
+
+    id: str
+    rule: str
+    asset: str
+    occurrence: int
+    version: int
+    state: str
+    condition: str
+    level: int
+    priority: int
+    value: float | None
+    unit: str
+    limit: float | None
+    resolution: float | None
+    raised_at: str
+    changed_at: str
+    event_at: str
+    acked_by: str | None
+    acked_by_name: str | None
+    acked_at: str | None
+    note: str
+    detail: str
+    backlog: bool
+    confirmed: bool
+    sounding: bool
+    title: Words
+    level_name: Words | None
+    station_name: Words
+    series_name: Words | None
+    station: str | None
+    series: str | None
+    domain: str
+    lat: float | None
+    lon: float | None
+    commune: str | None
+    simulated: bool
+
+
+class TransitionItem(msgspec.Struct, frozen=True):
+    """One step of an alarm's life, for its timeline and the journal."""
+
+    id: str
+    alarm: str
+    rule: str
+    asset: str
+    occurrence: int
+    step: int
+    kind: str
+    before: str
+    after: str
+    condition: str
+    level: int
+    priority: int
+    value: float | None
+    limit: float | None
+    event_at: str
+    at: str
+    input: int
+    sounds: bool
+    backlog: bool
+    actor: str
+    actor_name: str
+    note: str
+    detail: str
+    title: Words
+    station_name: Words
+    unit: str
+    simulated: bool
+
+
+class LimitItem(msgspec.Struct, frozen=True):
+    """One limit of one series, with the rule it comes from."""
+
+    level: int
+    limit: float
+    priority: int
+    name: Words
+    rule: str
+    direction: str
+
+
+class SeriesItem(msgspec.Struct, frozen=True):
+    """One series with its limits."""
+
+    id: str
+    name: Words
+    unit: str
+    resolution: float | None
+    datum: str | None
+    group: str | None
+    interval_s: float | None
+    limits: list[LimitItem]
+
+
+class StationItem(msgspec.Struct, frozen=True):
+    """One station with its series."""
+
+    id: str
+    name: Words
+    commune: str
+    lat: float
+    lon: float
+    series: list[SeriesItem]
+
+
+class GroupItem(msgspec.Struct, frozen=True):
+    """One tile of the wall."""
+
+    id: str
+    name: Words
+
+
+class InstanceItem(msgspec.Struct, frozen=True):
+    """What this instance is, whose, and for which part of the world."""
+
+    name: Words
+    organisation: Words
+    simulated: bool
+    clock: str
+    version: str
+    timezone: str
+    groups: list[GroupItem]
+    trends: list[str]
+
+
+class PointItem(msgspec.Struct, frozen=True):
+    """The newest state of one series; `t` and `value` are null while nothing is known."""
+
+    series: str
+    t: int | None
+    value: float | None
+    flags: int
+    age_known: bool
+    state: str
+    priority: int
+
+
+class HistoryItem(msgspec.Struct, frozen=True):
+    """How the projection into PostgreSQL fares: `ok`, `lagging`, `down` or `off`."""
+
+    state: str = "off"
+    lag_records: int = 0
+    lag_s: float = 0.0
+    detail: str = ""
+
+
+class LogItem(msgspec.Struct, frozen=True):
+    """How the log fares; `disk_days` is how long the disk lasts at the present rate, null if not known."""
+
+    seq: int = 0
+    writable: bool = True
+    disk_days: float | None = None
+    detail: str = ""
+
+
+class FeedItem(msgspec.Struct, frozen=True):
+    """One source: connected or not, and what became of what it sent."""
+
+    source: str
+    kind: str
+    connected: bool
+    since: str | None
+    detail: str
+    rate: float
+    accepted: int
+    rejected: int
+    late: int
+    repeats: int
+    shed: int
+    last_error: str
+
+
+class CountItem(msgspec.Struct, frozen=True):
+    """Alarms of one priority."""
+
+    open: int
+    unacked: int
+
+
+class GroupKpi(msgspec.Struct, frozen=True):
+    """One tile's figures; `priority` is that of its worst open alarm, 0 for none."""
+
+    id: str
+    live: int
+    total: int
+    stale: int
+    priority: int
+    open: int
+    unacked: int
+
+
+class KpiItem(msgspec.Struct, frozen=True):
+    """The figures of header, tiles and footer."""
+
+    counts: dict[str, CountItem]
+    open: int
+    unacked: int
+    returned: int
+    feeds_live: int
+    feeds_total: int
+    rate: float
+    alarms_24h: int
+    ack_mean_s: float | None
+    groups: list[GroupKpi]
+    log: LogItem
+    history: HistoryItem
+    mqtt: str
+    screens: int
+    officers: list[str]
+
+
+class QuarantineItem(msgspec.Struct, frozen=True):
+    """One payload that could not be taken; `length` is its full length, the payload here may be cut."""
+
+    number: int
+    source: str
+    topic: str
+    reason: str
+    detail: str
+    item: int
+    received_at: str
+    payload_text: str | None
+    payload_base64: str
+    length: int
+
+
+class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which part of a topic a screen wants. `min_priority` 2 means priorities 1 and 2; it concerns alarms only."""
+
+    domain: Annotated[str, msgspec.Meta(max_length=32)] | None = None
+    station: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    min_priority: Annotated[int, msgspec.Meta(ge=1, le=4)] | None = None
+
+
+class Since(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a screen stopped."""
+
+    epoch: Annotated[str, msgspec.Meta(max_length=64)]
+    seq: Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+
+
+TOPICS: Final = ("alarms", "points", "feeds", "kpi")
+Id = Annotated[int, msgspec.Meta(ge=0, le=1 << 31)]
+
+
+class Auth(msgspec.Struct, frozen=True, tag_field="type", tag="auth", forbid_unknown_fields=True):
+    """The token of a screen without a session."""
+
+    token: Annotated[str, msgspec.Meta(max_length=256)]
+
+
+class Sub(msgspec.Struct, frozen=True, tag_field="type", tag="sub", forbid_unknown_fields=True):
+    """A screen wants a topic."""
+
+    id: Id
+    topic: str
+    filter: Filter | None = None
+    since: Since | None = None
+    max_hz: Annotated[float, msgspec.Meta(ge=0, le=1000)] | None = None
+
+
+class Unsub(msgspec.Struct, frozen=True, tag_field="type", tag="unsub", forbid_unknown_fields=True):
+    """A screen no longer wants it."""
+
+    id: Id
+
+
+class Ack(msgspec.Struct, frozen=True, tag_field="type", tag="ack", forbid_unknown_fields=True):
+    """A screen has drawn the frame with this seq."""
+
+    seq: Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+
+
+class Ping(msgspec.Struct, frozen=True, tag_field="type", tag="ping"):
+    """A screen lives."""
+
+
+ClientMessage = Auth | Sub | Unsub | Ack | Ping
+_CLIENT: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessage)
+
+
+def client_message(text: str) -> ClientMessage:
+    """One message of a screen. Raises ValueError with the reason if it is none of ours."""
+    try:
+        message = _CLIENT.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    if isinstance(message, Sub) and message.topic not in TOPICS:
+        raise ValueError(f"no topic {message.topic!r}; topics are {', '.join(TOPICS)}")
+    return message

@@ -1,0 +1,232 @@
+"""The engine against a plain row loop, and what it promises of batches, restarts and edited packs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.rule_oracle import Oracle
+from support.rule_world import NUMBERS, RULES, START, WORLD, Event, Other, Rows, S, events, feed, limit, rules
+
+from ioc.log.state import pack_state, unpack_state
+from ioc.model import Change, ChangeKind, Flag, SourceState, SystemFact
+from ioc.registry import NO_DEADLINE_US, Registry
+from ioc.rules import kernels
+from ioc.rules.engine import Engine
+
+PARTS = [0.72, 0.12, 0.06, 0.05, 0.05]
+CUTS = st.lists(st.integers(0, 40), max_size=4)
+
+
+def new_engine() -> Engine:
+    engine = Engine(Registry((), {}), {}, {})
+    engine.rebuild(WORLD, RULES, NUMBERS, START)
+    return engine
+
+
+def new_oracle() -> Oracle:
+    return Oracle(WORLD, RULES, NUMBERS, START)
+
+
+def compare(happens: list[Event], cuts: list[int]) -> list[Change]:
+    """Engine and oracle say the same after every event; returns what they said."""
+    engine, oracle = new_engine(), new_oracle()
+    said: list[Change] = []
+    for event in happens:
+        expected = feed(oracle, event)
+        assert feed(engine, event, cuts) == expected
+        said += expected
+        stale, bad = engine.series_state()
+        assert stale.tolist() == [oracle.health[n].stale for n in range(len(NUMBERS))]
+        assert bad.tolist() == [oracle.health[n].bad for n in range(len(NUMBERS))]
+        due = oracle.next_deadline_us()
+        assert engine.next_deadline_us() == (NO_DEADLINE_US if due is None else due)
+    return said
+
+
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(events(), CUTS)
+def test_engine_equals_the_row_loop_however_rows_are_cut(happens: list[Event], cuts: list[int]) -> None:
+    compare(happens, cuts)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(events(series=2, rows_max=40), CUTS)
+def test_engine_equals_the_row_loop_where_a_series_stands_many_times_in_a_batch(
+    happens: list[Event], cuts: list[int]
+) -> None:
+    compare(happens, cuts)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(events(), CUTS)
+def test_batch_boundaries_never_change_the_state(happens: list[Event], cuts: list[int]) -> None:
+    whole, cut = new_engine(), new_engine()
+    for event in happens:
+        feed(whole, event)
+        feed(cut, event, cuts)
+        assert pack_state(whole.state()) == pack_state(cut.state())
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(events(), st.integers(0, 10))
+def test_a_restart_at_any_place_is_exact(happens: list[Event], at: int) -> None:
+    through, restarted = new_engine(), new_engine()
+    for i, event in enumerate(happens):
+        if i == at:
+            state = unpack_state(pack_state(restarted.state()))
+            restarted = Engine(WORLD, RULES, NUMBERS)
+            feed(restarted, happens[0])  # whatever it held before is gone
+            restarted.restore(state)
+        assert feed(restarted, event) == feed(through, event)
+        assert restarted.next_deadline_us() == through.next_deadline_us()
+        assert pack_state(restarted.state()) == pack_state(through.state())
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(events(), st.integers(0, 10))
+def test_loading_the_same_pack_again_changes_nothing(happens: list[Event], at: int) -> None:
+    through, reloaded = new_engine(), new_engine()
+    for i, event in enumerate(happens):
+        if i == at:
+            assert reloaded.rebuild(WORLD, RULES, NUMBERS, event.now_us) == []
+        assert feed(reloaded, event) == feed(through, event)
+        assert pack_state(reloaded.state()) == pack_state(through.state())
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(events(), st.integers(0, 10))
+def test_rules_that_come_beside_others_leave_them_alone(happens: list[Event], at: int) -> None:
+    more = {**rules(limit("never", {5: {"limit": 500, "on_delay": "1s"}})), **RULES}
+    plain, edited = new_engine(), new_engine()
+    for i, event in enumerate(happens):
+        if i == at:
+            assert edited.rebuild(WORLD, more, NUMBERS, event.now_us) == []
+        if i == at + 3:
+            assert edited.rebuild(WORLD, RULES, NUMBERS, event.now_us) == []
+        assert feed(edited, event) == feed(plain, event)
+        assert pack_state(edited.state()) == pack_state(plain.state())
+
+
+def test_an_engine_that_knew_more_series_restores_one_that_knew_fewer() -> None:
+    few = {name: number for name, number in NUMBERS.items() if number < 2}
+    small = Engine(WORLD, RULES, few)
+    feed(small, Rows("mqtt", START, (0, 1), (START, START), (9.0, 9.0), (0, 0)))
+    big = new_engine()
+    for event in seeded(1):
+        feed(big, event)
+    big.rebuild(WORLD, RULES, few, START)
+    big.restore(small.state())
+    assert pack_state(big.state()) == pack_state(small.state())
+    assert big.next_deadline_us() == small.next_deadline_us()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(events())
+def test_deadlines_fire_once_and_the_next_one_lies_ahead(happens: list[Event]) -> None:
+    engine = new_engine()
+    for event in happens:
+        while (due_us := engine.next_deadline_us()) <= event.now_us:
+            engine.feed_deadlines(due_us)
+            assert engine.next_deadline_us() > due_us
+        before = engine.next_deadline_us()
+        feed(engine, event)
+        # A row never sets a deadline nearer than the registry's lead.
+        if isinstance(event, Rows):
+            assert engine.next_deadline_us() >= min(before, event.now_us + WORLD.min_lead_us)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(events())
+def test_deadlines_fired_one_by_one_or_all_at_once_say_the_same(happens: list[Event]) -> None:
+    once, each = new_engine(), new_engine()
+    for event in happens:
+        feed(once, event)
+        feed(each, event)
+        until = event.now_us + 20_000_000
+        together = once.feed_deadlines(until)
+        apart = []
+        while (due_us := each.next_deadline_us()) <= until:
+            apart += each.feed_deadlines(due_us)
+        assert [(c.kind, c.rule, c.asset, c.event_us, c.value) for c in together] == [
+            (c.kind, c.rule, c.asset, c.event_us, c.value) for c in apart
+        ]
+        assert all(c.now_us == c.event_us for c in apart)
+        assert pack_state(once.state()) == pack_state(each.state())
+
+
+def seeded(seed: int) -> list[Event]:
+    """A storm without Hypothesis: many rows close to the limits, gaps, bad, old and late samples, a flapping source."""
+    random = np.random.default_rng(seed)
+    out: list[Event] = []
+    mark_us = np.full(len(NUMBERS), START)
+    now_us = START
+    for i in range(60):
+        now_us += int(random.choice([1, 10, 31])) * S
+        if i % 12 == 0:
+            out.append(Other(now_us, SourceState("mqtt", i % 24 == 0, i)))
+            out.append(Other(now_us, SystemFact("disk_low", "log", i % 24 == 0, 1.0)))
+        columns = []
+        for _ in range(int(random.integers(1, 30))):
+            number = int(random.integers(0, len(NUMBERS)))
+            flags = int(random.choice([0, Flag.BACKLOG, Flag.BAD, Flag.LATE, Flag.REVISED], p=PARTS))
+            stamp_us = int(mark_us[number])
+            if flags & (Flag.LATE | Flag.REVISED):
+                stamp_us -= int(random.choice([0, 5, 20])) * S
+            else:
+                stamp_us += int(random.choice([1, 5, 10, 20, 45])) * S
+                mark_us[number] = stamp_us
+            columns.append((number, stamp_us, float(random.integers(-2, 20)) / 2, flags))
+        out.append(Rows("mqtt", now_us, *zip(*columns, strict=True)))
+        if random.random() < 0.7:
+            out.append(Other(now_us + int(random.choice([0, 40, 150])) * S, None))
+            now_us = out[-1].now_us
+    return out
+
+
+def test_seeded_storms_say_everything_and_the_same_as_the_row_loop() -> None:
+    said = [change for seed in range(3) for change in compare(seeded(seed), [3, 17])]
+    assert len(said) > 600
+    assert {change.kind for change in said} == set(ChangeKind) - {ChangeKind.RULE_REMOVED}
+    assert {change.rule for change in said} == set(RULES) - {"off"}
+
+
+def _strict(value, event_us, gap, on, since_us, limit, reset, on_delay_us, off_delay_us):  # type: ignore[no-untyped-def]
+    against = np.where(on, value[:, None] < reset, value[:, None] > limit)
+    since_us = np.where(gap[:, None] | (since_us == kernels.NO_TIME), event_us[:, None], since_us)
+    flips = against & (event_us[:, None] - since_us >= np.where(on, off_delay_us, on_delay_us))
+    return on ^ flips, np.where(against & ~flips, since_us, kernels.NO_TIME)
+
+
+def _gapless(step):  # type: ignore[no-untyped-def]
+    def mutant(value, event_us, gap, *rest):  # type: ignore[no-untyped-def]
+        return step(value, event_us, np.zeros_like(gap), *rest)
+
+    return mutant
+
+
+def _wide(band):  # type: ignore[no-untyped-def]
+    def mutant(on, busy, limit, reset, sign):  # type: ignore[no-untyped-def]
+        return band(on, np.zeros_like(busy), limit, reset, sign)
+
+    return mutant
+
+
+@pytest.mark.parametrize(
+    ("kernel", "bug"),
+    [
+        ("step", _strict),
+        ("step", _gapless(kernels.step)),
+        ("quiet_band", _wide(kernels.quiet_band)),
+        ("outside", lambda value, low, high: (value <= low) & (value >= high)),
+        ("highest", lambda on: on.sum(axis=1)),
+    ],
+    ids=["above instead of at the limit", "gaps ignored", "busy cells gated", "gate shut", "levels counted"],
+)
+def test_a_planted_bug_does_not_pass_the_net(
+    monkeypatch: pytest.MonkeyPatch, kernel: str, bug: object
+) -> None:
+    monkeypatch.setattr(kernels, kernel, bug)
+    with pytest.raises(AssertionError):
+        compare(seeded(1), [])

@@ -1,0 +1,106 @@
+"""What people read of alarms, steps and rules."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.screens import LEVEL, NUMBERS, T0, write_pack
+
+from ioc.model import Alarm, Condition, State, Step, Transition
+from ioc.pack import Pack, Settings
+from ioc.presentation import Presenter
+
+ALARM = Alarm(
+    id="0123456789abcdef",
+    rule="river",
+    asset=LEVEL,
+    occurrence=1,
+    version=1,
+    state=State.UNACKED,
+    condition=Condition.ACTIVE,
+    level=3,
+    priority=1,
+    value=84.2,
+    limit=83.5,
+    onset_event_us=T0,
+    raised_us=T0 + 1,
+    changed_us=T0 + 2,
+    backlog=False,
+    confirmed=True,
+    sounding=True,
+)
+
+
+@pytest.fixture
+def presenter(tmp_path: Path) -> Presenter:
+    numbers = NUMBERS | {"energy/new/voltage": 3}
+    return Presenter(Pack.read(write_pack(tmp_path), Settings()), numbers)
+
+
+def test_an_alarm_of_a_series_bears_its_place_unit_and_level(presenter: Presenter) -> None:
+    item = presenter.alarm(ALARM)
+    assert (item.station, item.series, item.domain, item.unit, item.resolution) == (
+        "lao_cai",
+        LEVEL,
+        "disaster",
+        "m",
+        0.01,
+    )
+    assert item.level_name == {"vi": "Báo động 3", "en": "Alarm 3"}
+    assert item.event_at.endswith(".000000Z")
+    assert (item.acked_by, item.acked_at) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("asset", "vi"),
+    [
+        ("system/mqtt", "Nguồn dữ liệu MQTT"),
+        ("system/disk", "Ổ đĩa nhật ký"),
+        ("system/gateway_7", "Nguồn dữ liệu gateway_7"),
+        ("disaster/lao_cai", "Lào Cai"),
+        ("disaster/gone/water_level", "disaster/gone/water_level"),
+    ],
+)
+def test_every_asset_has_a_name(presenter: Presenter, asset: str, vi: str) -> None:
+    item = presenter.alarm(replace(ALARM, asset=asset, rule="no_longer_there", level=0))
+    assert item.station_name["vi"] == vi
+    assert item.title == {"vi": "no_longer_there", "en": "no_longer_there"}
+    assert item.series is None
+
+
+def test_what_is_no_number_is_null(presenter: Presenter) -> None:
+    item = presenter.alarm(replace(ALARM, value=math.nan, limit=math.inf))
+    assert (item.value, item.limit) == (None, None)
+
+
+def test_a_step_says_who_did_it(presenter: Presenter) -> None:
+    step = Transition(
+        "id", ALARM.id, "river", LEVEL, 1, 2, Step.ACK, State.UNACKED, State.ACKED, Condition.ACTIVE,
+        3, 1, 84.2, 83.5, T0, T0, 9, False, actor="lan", note="đã gọi",
+    )  # fmt: skip
+    item = presenter.transition(step)
+    assert (item.kind, item.actor, item.actor_name, item.note, item.input) == (
+        "ack",
+        "lan",
+        "lan",
+        "đã gọi",
+        9,
+    )
+
+
+def test_limits_are_those_in_force_at_the_station(presenter: Presenter) -> None:
+    assert [(limit.level, limit.limit) for limit in presenter.series[LEVEL].limits] == [(1, 80.0), (3, 83.5)]
+
+
+def test_a_series_the_pack_does_not_list_is_shown_by_its_id(presenter: Presenter) -> None:
+    assert presenter.series["energy/new/voltage"].name["vi"] == "energy/new/voltage"
+    assert not presenter.watched("energy/new/voltage")
+
+
+def test_every_kind_of_rule_can_be_shown(presenter: Presenter) -> None:
+    kinds = {rule["kind"]: rule for rule in presenter.rules()}
+    assert set(kinds) == {"limit", "no_data", "source_down", "system"}
+    assert kinds["source_down"]["after_s"] == 30.0

@@ -1,4 +1,4 @@
-"""Waiting for a condition with a deadline, for tests of things that run beside them."""
+"""Waiting for a condition with a deadline, in asyncio."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import asyncio
 from collections.abc import Callable
 
 
-async def until(condition: Callable[[], bool], within_s: float = 5.0) -> None:
-    """Poll it while others run; raises TimeoutError when it has not come true in time."""
-    async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110 - conditions of other people's code have no event
-            await asyncio.sleep(0.002)
+async def until(look: Callable[[], object], what: str, seconds: float = 15.0) -> None:
+    """Poll until something is so. Raises AssertionError naming what was waited for."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while not look():
+        if loop.time() > deadline:
+            raise AssertionError(f"after {seconds:g} s still no {what}")
+        await asyncio.sleep(0.01)

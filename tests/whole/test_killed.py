@@ -158,11 +158,7 @@ def every_state_is_the_same(subject: Instance) -> None:
 def a_double_feed_is_found_out(subject: Instance) -> None:
     """The net catches: one record fed twice, under a number of its own, ends in another state and other rows."""
     inputs = subject.inputs()
-    victim = next(
-        i
-        for i, r in enumerate(inputs)
-        if isinstance(r.body, Batch) and len(r.body) and not r.body.flags.any()
-    )
+    victim = max(i for i, r in enumerate(inputs) if isinstance(r.body, Batch) and not r.body.flags.any())
     doubled = [
         Input(n, r.now_us, r.body, r.origin)
         for n, r in enumerate([*inputs[: victim + 1], inputs[victim], *inputs[victim + 1 :]], 1)

@@ -1,0 +1,158 @@
+"""`Projection`: applies the log's input and output to one database, each record exactly once.
+
+Each transaction begins by moving the numbers applied from where they stood to where they will stand, and does nothing
+else if somebody else has moved them meanwhile. So a crash, a second projection or a lost answer to a COMMIT can neither
+double nor drop a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ioc.errors import IocError
+from ioc.model.alarm import Transition
+from ioc.model.batch import Batch
+from ioc.model.inputs import Input
+from ioc.storage import records, rows
+from ioc.storage.connection import Connection
+from ioc.storage.migrate import migrate
+from ioc.storage.readings import ReadingsTable
+from ioc.storage.source import LogSource
+
+RECORDS_MAX: Final = 2_000
+ROWS_MAX: Final = 20_000
+"""How much one transaction takes: large enough for COPY to pay, small enough to commit within a tenth of a second."""
+STEPS_MAX: Final = 2_000
+
+_NAME: Final = "postgres"
+
+
+class ForeignLog(IocError):
+    """The database holds what another log brought; writing to it would mix the two."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"this database belongs to another log: {why}")
+
+
+class Moved(IocError):
+    """Another projection has moved the numbers applied; start again from where they stand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """How far the database has input and output; `now_us` is the core's time of the last record."""
+
+    number: int = 0
+    seq: int = 0
+    now_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """What goes into one transaction."""
+
+    inputs: Sequence[Input]
+    outputs: Sequence[tuple[int, Transition]]
+
+    def __bool__(self) -> bool:
+        return bool(self.inputs or self.outputs)
+
+    @property
+    def full(self) -> bool:
+        """Whether more is sure to wait behind it."""
+        return (
+            len(self.inputs) >= RECORDS_MAX
+            or len(self.outputs) >= STEPS_MAX
+            or _rows(self.inputs) >= ROWS_MAX
+        )
+
+
+def check(log: LogSource, applied: Applied) -> None:
+    """Raises ForeignLog unless what is applied came from this log, as far as it is still kept."""
+    if applied.number > log.last_number:
+        raise ForeignLog(f"it has record {applied.number}, and this log ends with {log.last_number}")
+    if applied.number >= max(1, log.first_number):
+        last = next(iter(log.read(applied.number - 1, 1)))
+        if last.now_us != applied.now_us:
+            raise ForeignLog(f"its record {applied.number} is not the one of this log")
+
+
+def take(log: LogSource, applied: Applied) -> Portion:
+    """The next portion after what is applied. A database that begins late begins with what the log still keeps."""
+    inputs: list[Input] = []
+    taken = 0
+    for record in log.read(max(applied.number, log.first_number - 1), RECORDS_MAX):
+        inputs.append(record)
+        taken += len(record.body) if isinstance(record.body, Batch) else 0
+        if taken >= ROWS_MAX:
+            break
+    return Portion(inputs, list(log.outputs(max(applied.seq, log.first_seq - 1), STEPS_MAX)))
+
+
+class Projection:
+    """One database, reached by one connection that nobody else uses."""
+
+    def __init__(self, connection: Connection, readings: ReadingsTable, applied: Applied) -> None:
+        self._db = connection
+        self.readings = readings
+        self.applied = applied
+
+    @staticmethod
+    async def of(connection: Connection) -> Projection:
+        """Bring the schema up to date and find out how far the database is. Raises SchemaMismatch."""
+        await migrate(connection)
+        await connection.execute(
+            "INSERT INTO projection (name, applied_number, applied_seq, applied_now_us) VALUES ($1, 0, 0, 0)"
+            " ON CONFLICT DO NOTHING",
+            _NAME,
+        )
+        row = await connection.fetchrow(
+            "SELECT applied_number, applied_seq, applied_now_us FROM projection WHERE name = $1", _NAME
+        )
+        assert row is not None
+        return Projection(connection, await ReadingsTable.of(connection), Applied(*row.values()))
+
+    async def apply(self, portion: Portion) -> None:
+        """One transaction: the numbers and everything they bring. Raises Moved, and then has changed nothing."""
+        if not portion:
+            return
+        before = self.applied
+        after = Applied(
+            portion.inputs[-1].number if portion.inputs else before.number,
+            portion.outputs[-1][0] if portion.outputs else before.seq,
+            portion.inputs[-1].now_us if portion.inputs else before.now_us,
+        )
+        try:
+            async with self._db.transaction():
+                await self._move(before, after)
+                await self._write(portion)
+        except BaseException:
+            self.readings.forget()
+            raise
+        self.applied = after
+
+    async def _move(self, before: Applied, after: Applied) -> None:
+        moved = await self._db.fetchval(
+            "UPDATE projection SET applied_number = $4, applied_seq = $5, applied_now_us = $6"
+            " WHERE name = $1 AND applied_number = $2 AND applied_seq = $3 RETURNING true",
+            _NAME,
+            before.number,
+            before.seq,
+            after.number,
+            after.seq,
+            after.now_us,
+        )
+        if not moved:
+            raise Moved("another projection writes to this database")
+
+    async def _write(self, portion: Portion) -> None:
+        await records.write_inputs(self._db, portion.inputs)
+        batches = [r.body for r in portion.inputs if isinstance(r.body, Batch)]
+        await self.readings.write(rows.stored(batches))
+        await records.write_outputs(self._db, portion.outputs)
+
+
+def _rows(inputs: Sequence[Input]) -> int:
+    return sum(len(r.body) for r in inputs if isinstance(r.body, Batch))

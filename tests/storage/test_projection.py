@@ -1,0 +1,286 @@
+"""Every record reaches the database once, wherever it is interrupted, and alarms stand there as the book has them."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import asyncpg
+import pytest
+from support.listlog import ListLog
+
+from ioc.alerts.book import Book
+from ioc.model import (
+    Acknowledge,
+    Alarm,
+    Batch,
+    Change,
+    ChangeKind,
+    Flag,
+    PackLoaded,
+    Reason,
+    Rejected,
+    SeriesAdded,
+    Tick,
+    Transition,
+)
+from ioc.storage import records
+from ioc.storage.connection import connect
+from ioc.storage.history import History
+from ioc.storage.projection import Applied, ForeignLog, Moved, Portion, Projection, check, take
+
+pytestmark = pytest.mark.services
+
+T0 = 1_790_000_000_000_000
+
+
+def _sample_log(seed: int = 1) -> ListLog:
+    """A log with something of every kind."""
+    rng = random.Random(seed)
+    log = ListLog(T0)
+    log.add(PackLoaded("ab" * 32, "lao-cai"), SeriesAdded(((0, "energy/a/power"), (1, "energy/b/power"))))
+    for n in range(12):
+        count = rng.randrange(1, 6)
+        stamps = [T0 + n * 60_000_000 + i for i in range(count)]
+        log.add(Batch.of("mqtt", [n % 2] * count, stamps, stamps, [rng.random() for _ in stamps]))
+        if n % 3 == 0:
+            log.add(Batch.of("mqtt", [0], [T0], [T0 + n], [n / 2], [Flag.TOO_LATE]))
+        if n % 4 == 0:
+            log.add(Rejected("mqtt", "a/b", Reason.NOT_JSON, "no\0", T0, b"\0{", 2), Tick())
+    log.steps = _story(rng, log.last_number)[0]
+    return log
+
+
+def _story(rng: random.Random, last_number: int) -> tuple[list[Transition], Book, dict[str, Alarm]]:
+    """A random life of a few alarms: the steps, the book after them, and every alarm as it last stood."""
+    book, steps, last = Book(), [], {}
+    now_us = T0
+    for number in range(1, last_number + 1):
+        now_us += 1_000_000
+        asset, rule = rng.choice("ab"), rng.choice(["high", "low"])
+        active = next((a for a in book.alarms.values() if (a.rule, a.asset) == (rule, asset)), None)
+        told: list[Transition] = []
+        if active is not None and rng.random() < 0.25:
+            command = Acknowledge(
+                actor="lan", actor_name="Lan", alarm=active.id, version=active.version, note="đã rõ"
+            )
+            told = book.feed_command(command, now_us, number)[1]
+        else:
+            kinds = [ChangeKind.ONSET] if active is None or active.condition == "normal" else [
+                ChangeKind.CLEAR, ChangeKind.LEVEL_UP, ChangeKind.LEVEL_DOWN, ChangeKind.UNKNOWN,
+                ChangeKind.KNOWN, ChangeKind.CORRECTION, ChangeKind.CONFIRMED,
+            ]  # fmt: skip
+            change = Change(
+                rng.choice(kinds), rule, asset, rng.randrange(1, 4), rng.randrange(1, 5), rng.random(), 0.5,
+                now_us - 5, now_us, rng.random() < 0.3, 60_000_000, rng.choice(["", "vượt ngưỡng"]),
+            )  # fmt: skip
+            told = book.feed_change(change, number)
+        steps += told
+        for step in told:
+            alarm = book.remembered(step.alarm)
+            if alarm is not None:
+                last[step.alarm] = alarm
+    return steps, book, last
+
+
+async def _projection(dsn: str) -> tuple[Any, Projection]:
+    connection = await connect(dsn)
+    return connection, await Projection.of(connection)
+
+
+async def _contents(dsn: str) -> dict[str, list[tuple[Any, ...]]]:
+    connection = await connect(dsn)
+    try:
+        found = {}
+        for table in ("series", "packs", "quarantine", "journal", "alarms", "readings", "projection"):
+            found[table] = sorted(
+                (tuple(row.values()) for row in await connection.fetch(f"SELECT * FROM {table}")), key=repr
+            )
+        return found
+    finally:
+        await connection.close()
+
+
+async def _apply_all(dsn: str, log: ListLog) -> None:
+    connection, projection = await _projection(dsn)
+    try:
+        while portion := take(log, projection.applied):
+            await projection.apply(portion)
+    finally:
+        await connection.close()
+
+
+async def test_everything_arrives(store) -> None:
+    log = _sample_log()
+    await _apply_all(store.dsn, log)
+    found = await _contents(store.dsn)
+    batches = [r.body for r in log.inputs if isinstance(r.body, Batch)]
+    # The first TOO_LATE value, 0.0, and each later one differ from the stamp's first reading and from one another.
+    assert len(found["readings"]) == sum(map(len, batches))
+    assert found["series"] == [(0, "energy/a/power", False), (1, "energy/b/power", False)]
+    assert [row[1:3] for row in found["packs"]] == [("ab" * 32, "lao-cai")]
+    assert [row[5:] for row in found["quarantine"]] == [("no␀", -1, 2, b"\0{")] * 3
+    assert len(found["journal"]) == len(log.steps)
+    last = log.inputs[-1]
+    assert found["projection"] == [("postgres", last.number, len(log.steps), last.now_us)]
+
+
+class _Killed(Exception):
+    """What a crash looks like from inside."""
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_every_row_is_there_once_however_often_the_projection_is_killed(
+    store, monkeypatch, seed
+) -> None:
+    log = _sample_log(seed)
+    rng = random.Random(seed)
+    parts = {
+        "write_inputs": records.write_inputs,
+        "write_outputs": records.write_outputs,
+    }
+    armed = [False]
+
+    def killing(work: Any) -> Any:
+        async def killed(*args: Any) -> None:
+            if armed[0] and rng.random() < 0.3:
+                raise _Killed
+            await work(*args)
+            if armed[0] and rng.random() < 0.3:
+                raise _Killed
+
+        return killed
+
+    for name, work in parts.items():
+        monkeypatch.setattr(records, name, killing(work))
+
+    deaths = 0
+    armed[0] = True
+    done = False
+    while not done:
+        connection, projection = await _projection(store.dsn)
+        try:
+            while True:
+                whole = take(log, projection.applied)
+                if not whole:
+                    done = True
+                    break
+                cut = rng.randrange(1, 4)
+                await projection.apply(Portion(whole.inputs[:cut], whole.outputs[:cut]))
+        except _Killed:
+            deaths += 1
+        finally:
+            connection.terminate()
+    assert deaths > 0
+    killed_often = await _contents(store.dsn)
+    armed[0] = False
+
+    other = await connect(store.dsn)
+    try:
+        await other.execute(
+            "ALTER TABLE journal DISABLE TRIGGER journal_append_only;"
+            "TRUNCATE series, packs, quarantine, journal, alarms, readings, projection"
+        )
+    finally:
+        await other.close()
+    await _apply_all(store.dsn, log)
+    assert killed_often == await _contents(store.dsn)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_alarms_stand_in_the_database_as_in_the_book(store, seed: int) -> None:
+    log = ListLog(T0)
+    log.steps, book, last = _story(random.Random(seed), 300)
+    await _apply_all(store.dsn, log)
+    connection = await connect(store.dsn)
+    try:
+        rows = {row["id"]: row for row in await connection.fetch("SELECT * FROM alarms")}
+    finally:
+        await connection.close()
+    assert rows.keys() == last.keys()
+    assert {alarm for alarm, row in rows.items() if row["open"]} == book.alarms.keys()
+    for alarm_id, alarm in last.items():
+        row = rows[alarm_id]
+        found = Alarm(
+            row["id"], row["rule"], row["asset"], row["occurrence"], row["version"], row["state"],
+            row["condition"], row["level"], row["priority"], row["value"], row["limit"],
+            row["onset_event_time"], row["raised_at"], row["changed_at"], row["backlog"], row["confirmed"],
+            alarm.sounding, row["acked_by"], row["acked_by_name"], row["acked_at"] or 0, row["note"],
+            row["detail"],
+        )  # fmt: skip
+        assert found == alarm
+
+
+async def test_the_journal_reads_back_as_the_log_wrote_it(store) -> None:
+    log = _sample_log()
+    await _apply_all(store.dsn, log)
+    history = History(store.dsn)
+    try:
+        newest_first = list(reversed(list(enumerate(log.steps, 1))))
+        assert await history.journal(1000) == newest_first
+        assert await history.journal(2, before=4) == newest_first[-3:-1]
+    finally:
+        await history.close()
+
+
+@pytest.mark.parametrize(
+    "statement", ["UPDATE journal SET note = ''", "DELETE FROM journal", "TRUNCATE journal"]
+)
+async def test_the_journal_is_append_only(store, statement: str) -> None:
+    await _apply_all(store.dsn, _sample_log())
+    connection = await connect(store.dsn)
+    try:
+        for role in ("origin", "replica"):
+            await connection.execute(f"SET session_replication_role = {role}")
+            with pytest.raises(asyncpg.RestrictViolationError, match="append-only"):
+                await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def test_of_two_projections_one_steps_back_and_nothing_is_doubled(store) -> None:
+    log = _sample_log()
+    first, one = await _projection(store.dsn)
+    second, other = await _projection(store.dsn)
+    try:
+        portion = take(log, one.applied)
+        await one.apply(portion)
+        with pytest.raises(Moved):
+            await other.apply(portion)
+    finally:
+        await first.close()
+        await second.close()
+    assert len((await _contents(store.dsn))["journal"]) == len(log.steps)
+
+
+async def test_a_database_attached_late_begins_with_what_the_log_still_keeps(store) -> None:
+    log = _sample_log()
+    log.first_number, log.first_seq = 6, 3
+    await _apply_all(store.dsn, log)
+    found = await _contents(store.dsn)
+    assert found["series"] == []
+    assert min(row[0] for row in found["journal"]) == 3
+    assert found["projection"][0][1] == log.last_number
+
+
+def test_a_portion_is_bounded_by_rows() -> None:
+    log = ListLog()
+    big = Batch.of("mqtt", [0] * 15_000, range(15_000), range(15_000), [1.0] * 15_000)
+    log.add(big, big, big)
+    portion = take(log, Applied())
+    assert [r.number for r in portion.inputs] == [1, 2]
+    assert portion.full
+    assert not take(log, Applied(2)).full
+
+
+def test_a_log_that_never_was_so_far_is_another_log() -> None:
+    log = _sample_log()
+    check(log, Applied())
+    last = log.inputs[-1]
+    check(log, Applied(last.number, 0, last.now_us))
+    with pytest.raises(ForeignLog, match="belongs to another log"):
+        check(log, Applied(last.number + 1, 0, last.now_us))
+    with pytest.raises(ForeignLog, match="belongs to another log"):
+        check(log, Applied(last.number, 0, last.now_us + 1))
+    log.first_number = last.number + 1
+    check(log, Applied(last.number, 0, last.now_us + 1))

@@ -150,7 +150,6 @@ class App:
         if fresh:
             first = max(numbers.values(), default=-1) + 1
             self.spine.offer(SeriesAdded(tuple((first + i, series_id) for i, series_id in enumerate(fresh))))
-            self.spine.reserve(first + len(fresh))
         current = self._pipeline.pack
         if current is not None and current.hash == pack.hash:
             return False

@@ -149,6 +149,8 @@ class Spine:
         may_shed: bool = False,
     ) -> None:
         """Queue something for the log; `release` is called once it was durable and fed."""
+        if isinstance(body, SeriesAdded):
+            self._next_series = max(self._next_series, 1 + max(number for number, _ in body.items))
         rows = len(body) if isinstance(body, Batch) else 1
         if may_shed and self._rows + rows > self._rows_max:
             self.shed += rows
@@ -172,10 +174,6 @@ class Spine:
             self._registering[series_id] = number
             self.offer(SeriesAdded(((number, series_id),), auto=True))
         return number
-
-    def reserve(self, next_series: int) -> None:
-        """The next number for a series that registers itself; those below are given by a record under way."""
-        self._next_series = max(self._next_series, next_series)
 
     def when_idle(self, call: Callable[[], None]) -> None:
         """Call once everything offered so far has been fed and its transitions are durable."""

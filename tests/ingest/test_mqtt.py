@@ -11,8 +11,8 @@ from typing import Any
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
+from services.common import until
 from services.mosquitto import Mosquitto
-from support.waiting import until
 
 from ioc.ingest.decoder import Decoder
 from ioc.ingest.mqtt import STATE_TOPIC, MqttSource

@@ -113,7 +113,7 @@ def test_large_records_come_in_chunks_that_fit_in_memory(open_log: Open, reader:
 
 def test_a_reader_cannot_write(open_log: Open, folder: Path, reader: LogReader) -> None:
     open_log().commit(items(1, 2))
-    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+    with pytest.raises(LogError, match="readonly"):
         reader.query(1, segment.path_of(folder, 1), "DELETE FROM input")
 
 

@@ -12,7 +12,7 @@ from support.log_items import batch, item, transition
 from ioc.errors import LogDamaged
 from ioc.log import segment
 from ioc.log.sqlite import LogReader, SqliteLog
-from ioc.log.verify import contents
+from ioc.log.verify import contents, unbroken
 from ioc.model import PackLoaded
 
 PACK = b"pack" * 100
@@ -84,7 +84,7 @@ def test_a_missing_segment_stops_the_start_and_its_first_record_is_named(whole: 
 def test_a_renamed_segment_is_found_out(whole: Path) -> None:
     first, path = segment.listing(whole)[-1]
     path.rename(segment.path_of(whole, first + 1))
-    assert opening(whole).number == first + 1
+    assert opening(whole).number == first
 
 
 def test_a_missing_journal_entry_stops_the_start(whole: Path) -> None:
@@ -187,3 +187,20 @@ def test_a_torn_page_is_damage_not_a_wrong_record(whole: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(LogDamaged):
         list(contents(LogReader(whole)))
+
+
+def test_a_segment_that_retention_deletes_meanwhile_is_not_missed(
+    whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segments = segment.listing(whole)
+    gone, path = segments[0]
+    reader = LogReader(whole)
+    reading = contents(reader, segments[1][0] - 1)
+    assert next(reading) == segments[1][0]
+    path.unlink()
+    monkeypatch.setattr(segment, "listing", lambda folder: segments)
+    unbroken(LogReader(whole))
+    monkeypatch.undo()
+    assert list(reading)[-1] == 200
+    with pytest.raises(LogDamaged, match="no longer kept"):
+        next(reader.read(gone - 1))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import asyncpg
+from services.common import run_apart
 
 
 def query(dsn: str, sql: str, *args: Any) -> list[asyncpg.Record]:
@@ -20,7 +20,7 @@ def query(dsn: str, sql: str, *args: Any) -> list[asyncpg.Record]:
         finally:
             await link.close()
 
-    return asyncio.run(ask())
+    return run_apart(ask())
 
 
 def readings(dsn: str) -> list[tuple[str, int, float, int]]:

@@ -7,13 +7,14 @@ import contextlib
 import json
 import select
 import socket as sockets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
 import uvicorn
 import websockets
+from services.common import until
 from support.screens import LEVEL, RAIN, Centre
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -66,17 +67,10 @@ async def server(desk: Any) -> AsyncIterator[Server]:
     running = uvicorn.Server(config)
     running.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     task = asyncio.create_task(running.serve(sockets=[listener]))
-    await until(lambda: running.started)
+    await until(lambda: running.started, "the server")
     yield Server(listener.getsockname()[1], desk.centre)
     running.should_exit = True
     await task
-
-
-async def until(condition: Callable[[], bool], within_s: float = 5.0) -> None:
-    """Poll a condition with a deadline."""
-    async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110 — conditions of other people's code have no event
-            await asyncio.sleep(0.002)
 
 
 async def say(line: ClientConnection, **message: Any) -> None:
@@ -119,7 +113,7 @@ async def test_a_session_of_our_own_page_is_welcome(server: Server) -> None:
         assert (welcome["epoch"], welcome["window"], welcome["heartbeat_s"]) == ("epoch-1", 2, 1)
         assert welcome["simulated"] is True
         assert server.centre.view.officers == ("Trực ban",)
-    await until(lambda: server.centre.view.officers == ())
+    await until(lambda: server.centre.view.officers == (), "the officer gone")
 
 
 async def test_a_token_in_the_first_message_is_welcome(server: Server) -> None:
@@ -293,7 +287,7 @@ async def test_a_silent_screen_is_dropped(server: Server, monkeypatch: pytest.Mo
     async with server.raw() as line:
         await enter(line)
         assert await code_of(line) == 4408
-    await until(lambda: not server.centre.hub.clients)
+    await until(lambda: not server.centre.hub.clients, "no clients")
 
 
 async def test_a_screen_that_reads_nothing_harms_nobody(

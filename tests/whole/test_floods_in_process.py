@@ -21,6 +21,8 @@ from ioc.recovery import recover
 from ioc.replay import Row, payload, read, time_us
 from ioc.spine import Spine
 
+pytestmark = [pytest.mark.whole]
+
 FLOODS = ["usgs_llano_river_2018.csv.gz", "usgs_halloween_2013.csv.gz"]
 YAGI = Path(__file__).resolve().parents[2] / "packs" / "yagi-2024"
 

@@ -18,9 +18,10 @@ import uvicorn
 from ioc import __version__, control
 from ioc.config import Config
 from ioc.errors import ConfigError, PackError
-from ioc.health import Disk, Figures, Metrics, read_projection
+from ioc.health import DAY_US, Disk, Figures, Metrics, read_projection
 from ioc.ingest.decoder import Decoder
 from ioc.ingest.mqtt import MqttSource
+from ioc.log import checkpoint
 from ioc.log.sqlite import SqliteLog
 from ioc.model import Command, Outcome, PackLoaded, SeriesAdded, SourceState, SystemFact
 from ioc.pack import Pack
@@ -307,8 +308,11 @@ class App:
     def _retire(self) -> None:
         """Delete segments that are past retention and that nothing needs any more."""
         projected = self._projection.applied if self._dsn else self._pipeline.last_number
-        older_than_us = self.spine.received_us() - int(self.config.log.retention_days * 86_400_000_000)
-        for path in self.spine.store.retire(projected, self.spine.checkpointed, older_than_us, None):
+        older_than_us = self.spine.now_us() - int(self.config.log.retention_days * DAY_US)
+        kept = [number for number, _ in checkpoint.latest(self.spine.store.folder)]
+        # The older checkpoint must stay of use: the newer one may turn out to be damaged.
+        behind = kept[-1] if len(kept) == checkpoint.KEPT else 0
+        for path in self.spine.store.retire(projected, behind, older_than_us, None):
             log.info("segment past retention deleted", segment=path.name)
 
     def _status(self) -> Status:

@@ -414,10 +414,17 @@ def log_show(
     """In một đoạn nhật ký / Print any stretch of the log, readably; secrets are masked. Works while an instance runs."""
     from ioc.log.reader import LogReader
     from ioc.log.show import lines
+    from ioc.model import SeriesAdded
 
     reader = LogReader(_settings(file, data).data / "log")
+    names = {}
+    if rows:
+        added = (record.body for record in reader.read(0) if isinstance(record.body, SeriesAdded))
+        names = {number: series_id for body in added for number, series_id in body.items}
     begin = first if first > 0 else max(1, reader.last_number + 1 + first)
-    for line in lines(reader, begin, last if last is not None else reader.last_number, rows=rows):
+    for line in lines(
+        reader, begin, last if last is not None else reader.last_number, rows=rows, names=names
+    ):
         out.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -134,11 +134,6 @@ class Spine:
         """Readings that wait for the log."""
         return self._rows
 
-    @property
-    def checkpointed(self) -> int:
-        """The number of the newest checkpoint."""
-        return self._checkpoint_at
-
     def offer(
         self,
         body: Body,

@@ -71,10 +71,10 @@ def npm(folder: Path, *args: str) -> None:
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
     )
     if done.returncode:
-        last = "\n".join(f"  {line}" for line in done.stdout.strip().splitlines()[-20:])
+        said = done.stdout.decode(errors="replace") if isinstance(done.stdout, bytes) else done.stdout
+        last = "\n".join(f"  {line}" for line in said.strip().splitlines()[-20:])
         raise SystemExit(
             f"ui: `npm {' '.join(args)}` failed in {folder} (exit {done.returncode}):\n{last}\n"
             "ui: `npm ci` needs a package registry or a filled npm cache; "

@@ -16,6 +16,7 @@ import structlog
 import uvicorn
 
 from ioc import __version__, control
+from ioc.accounts import Accounts
 from ioc.config import Config
 from ioc.errors import ConfigError, PackError
 from ioc.health import DAY_US, Disk, Figures, Metrics, read_projection
@@ -256,9 +257,9 @@ class App:
             await asyncio.sleep(0.005)
 
     @property
-    def has_users(self) -> bool:
-        """Whether anybody can log in."""
-        return bool(self._pipeline.accounts.users)
+    def accounts(self) -> Accounts:
+        """Who can come in, as it stands."""
+        return self._pipeline.accounts
 
     # While running
 

@@ -155,7 +155,7 @@ def run(file: ConfigOption = None, data: DataOption = None) -> None:
     async def main() -> None:
         async with App(settings) as instance:
             out.print(f"http://{settings.web.host}:{instance.port}/console", highlight=False, soft_wrap=True)
-            if not instance.has_users:
+            if not instance.accounts.users:
                 err.print(
                     "Chưa có tài khoản / No accounts yet:  ioc user add NAME --role admin", highlight=False
                 )

@@ -12,7 +12,7 @@ from ioc.model.alarm import Alarm, Transition
 from ioc.model.text import Text
 from ioc.pack import Pack
 from ioc.registry import Series, Station
-from ioc.rules.spec import LimitRule, NoDataRule, Rule, SourceDownRule, TooLateRule
+from ioc.rules.spec import LimitRule, NoDataRule, Rule, SourceDownRule, SystemRule, TooLateRule
 from ioc.wall.wire import (
     AlarmItem,
     GroupItem,
@@ -37,6 +37,9 @@ _SYSTEM_NAMES: dict[str, Words] = {
     "http": {"vi": "Nguồn dữ liệu HTTP", "en": "HTTP data source"},
     "files": {"vi": "Nguồn dữ liệu từ tệp", "en": "File data source"},
 }
+
+
+_FACT_UNITS = {"disk_low": "MB", "clock_step": "s"}
 
 
 def words(text: Text) -> Words:
@@ -152,9 +155,20 @@ class Presenter:
             return None, station, words(station.name)
         return None, None, {"vi": asset, "en": asset}
 
+    def _measure(self, rule: str, series: Series | None) -> tuple[str, float | None]:
+        """Unit and resolution of a rule's value and limit: silence is told in seconds, whatever the series measures."""
+        match self._pack.rules.get(rule):
+            case NoDataRule() | TooLateRule() | SourceDownRule():
+                return "s", 1.0
+            case SystemRule() as system:
+                return _FACT_UNITS.get(system.fact, ""), 1.0
+            case _:
+                return (series.unit_text, series.resolution) if series else ("", None)
+
     def alarm(self, alarm: Alarm) -> AlarmItem:
         """An alarm with everything a screen needs to show it without asking again."""
         series, station, place = self._place(alarm.asset)
+        unit, resolution = self._measure(alarm.rule, series)
         return AlarmItem(
             id=alarm.id,
             rule=alarm.rule,
@@ -166,9 +180,9 @@ class Presenter:
             level=alarm.level,
             priority=alarm.priority,
             value=finite(alarm.value),
-            unit=series.unit_text if series else "",
+            unit=unit,
             limit=finite(alarm.limit),
-            resolution=series.resolution if series else None,
+            resolution=resolution,
             raised_at=stamp(alarm.raised_us),
             changed_at=stamp(alarm.changed_us),
             event_at=stamp(alarm.onset_event_us),
@@ -222,7 +236,7 @@ class Presenter:
             detail=step.detail,
             title=self.title(step.rule),
             station_name=place,
-            unit=series.unit_text if series else "",
+            unit=self._measure(step.rule, series)[0],
             simulated=self.simulated,
         )
 

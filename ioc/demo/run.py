@@ -26,13 +26,14 @@ from ioc.credentials import hash_password, new_password, new_token, token_digest
 from ioc.demo.broker import DemoBroker, PortBusy
 from ioc.demo.postgres import DemoPostgres
 from ioc.errors import ConfigError
-from ioc.model import AddToken, Command, Role, SetUser, Verdict
+from ioc.model import AddToken, Command, RevokeToken, Role, SetUser, Verdict
 from ioc.pack import Settings
 
 WEB_PORT = 8080
 MQTT_PORT = 1883
 PORTS_TRIED = 50
 USER = "truc.ban"
+TOKEN = "demo"
 ADDRESS_FILE = "demo.json"
 """Tells `ioc send` where the demo's broker listens."""
 
@@ -207,9 +208,12 @@ async def _accounts(app: App) -> tuple[str, str]:
     """A password and a kiosk token made on the spot; those of the last start are no longer good."""
     password, token = new_password(), new_token()
     secret = await asyncio.to_thread(hash_password, password)
-    commands: list[Command] = [
+    commands: list[Command] = []
+    if TOKEN in app.accounts.tokens:
+        commands.append(RevokeToken(actor="system", token=TOKEN))
+    commands += [
         SetUser(actor="system", user=USER, name="Trực ban", role=Role.ADMIN, secret=secret),
-        AddToken(actor="system", token="demo", digest=token_digest(token)),
+        AddToken(actor="system", token=TOKEN, digest=token_digest(token)),
     ]
     for command in commands:
         outcome = await app.submit(command)

@@ -47,7 +47,10 @@ def picture(page: Page, name: str) -> Path:
     """Keep a picture, to be looked at beside the mock."""
     ARTEFACTS.mkdir(exist_ok=True)
     path = ARTEFACTS / f"{name}.png"
+    # Without the blinking, so that two pictures of the same room are alike.
+    page.emulate_media(reduced_motion="reduce")
     page.screenshot(path=path)
+    page.emulate_media(reduced_motion="no-preference")
     return path
 
 

@@ -1,10 +1,15 @@
 // Sentences about alarms that wall and console share.
 import type { Translate } from '../i18n/index.ts';
 import { pick } from '../i18n/index.ts';
-import type { Alarm, Limit } from '../protocol.ts';
+import type { Alarm, Limit, Point } from '../protocol.ts';
 import type { Format } from './format.ts';
 
-export const valueOf = (alarm: Alarm, f: Format): string => f.measured(alarm.value, alarm.unit, alarm.resolution);
+/** The value now where the series is alive, else that of the alarm's last step. Only limits are about the value itself. */
+export function valueOf(alarm: Alarm, f: Format, points?: ReadonlyMap<string, Point>): string {
+  const point = alarm.series !== null && alarm.level_name !== null ? points?.get(alarm.series) : undefined;
+  const value = point?.state === 'normal' && point.value !== null ? point.value : alarm.value;
+  return f.measured(value, alarm.unit, alarm.resolution);
+}
 
 /** "Báo động III 83,50": the level's name, with the figure unless the name has it already. */
 export function limitOf(alarm: Alarm, f: Format, t: Translate): string {

@@ -196,7 +196,7 @@ export class MapView {
     const wanted: Place[] = alarms.flatMap((alarm) => {
       const at = project([alarm.lon!, alarm.lat!]);
       const row = rows.indexOf(alarm);
-      const label = row >= 0 && alarm.state === 'UNACKED' && alarm.priority <= 2 && alarm.value !== null ? valueOf(alarm, f) : '';
+      const label = row >= 0 && alarm.state === 'UNACKED' && alarm.priority <= 2 && alarm.value !== null ? valueOf(alarm, f, this.#wall.store.points) : '';
       return at ? [{ x: at[0], y: at[1], size: (row >= 0 ? 4.6 : 2.4) * rem, label: label.length * rem * 1.25 }] : [];
     });
     const places = arrange(wanted, { left: left + rem, top: rem * 0.5, right: width - rem, bottom: height - rem * 0.5 }, rem * 0.5);
@@ -210,7 +210,7 @@ export class MapView {
     return svg`<g>
       ${away ? svg`<path class="leader" d="M${from.x} ${from.y}L${x} ${y}" stroke-width=${rem * 0.18}></path><circle class="root" cx=${from.x} cy=${from.y} r=${rem * 0.4}></circle>` : nothing}
       ${shapeAt(alarm.priority, { ...lookOf(alarm), ...(row >= 0 ? { label: letter(row) } : {}) }, x, y, size)}
-      ${text ? svg`<text class="value" x=${text.x} y=${text.y + rem * 0.75} font-size=${rem * 2.1} stroke-width=${rem * 0.6} text-anchor=${text.anchor}>${valueOf(alarm, this.#wall.f)}</text>` : nothing}
+      ${text ? svg`<text class="value" x=${text.x} y=${text.y + rem * 0.75} font-size=${rem * 2.1} stroke-width=${rem * 0.6} text-anchor=${text.anchor}>${valueOf(alarm, this.#wall.f, this.#wall.store.points)}</text>` : nothing}
     </g>`;
   }
 }

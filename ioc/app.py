@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 import uvicorn
 
-from ioc import __version__, control
+from ioc import __version__, child, control
 from ioc.accounts import Accounts
 from ioc.config import Config
 from ioc.errors import ConfigError, PackError
@@ -362,9 +362,11 @@ class App:
 
     async def _project(self) -> None:
         self._projection_status.unlink(missing_ok=True)
+        database = self.config.database
+        keep = ["--keep-days", str(database.keep_days)] if database.keep_days else []
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "ioc.storage", "--log", str(self.config.data / "log"),
-            "--status", str(self._projection_status), "--parent", str(os.getpid()),
+            "--status", str(self._projection_status), "--parent", str(os.getpid()), *keep,
             env={**os.environ, "IOC_DATABASE__DSN": self._dsn},
             stdin=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
@@ -372,12 +374,7 @@ class App:
             code = await process.wait()
             log.warning("the projection ended", code=code)
         finally:
-            if process.returncode is None:
-                process.terminate()
-                try:
-                    await asyncio.wait_for(process.wait(), 5.0)
-                except TimeoutError:
-                    process.kill()
+            await child.end(process)
 
     def _supervise(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """Run a part for ever; one that fails is started again, later each time, and stops no other."""

@@ -71,6 +71,8 @@ class Database(_Model):
     """PostgreSQL for history; empty for none."""
 
     dsn: SecretStr = SecretStr("")
+    keep_days: Annotated[float, Field(ge=0)] = 0.0
+    """Readings older than this are dropped; 0 keeps them. The journal is always kept."""
 
 
 class Web(_Model):

@@ -194,6 +194,30 @@ def test_worsening_rings_again_after_an_acknowledgement(centre: Centre) -> None:
     assert centre.alarms[0].state is State.UNACKED
 
 
+def test_editing_a_rule_keeps_the_acknowledgement_of_its_open_alarm(centre: Centre, tmp_path: Path) -> None:
+    centre.publish(LEVEL, 81.0, centre.now_us)
+    centre.ack(centre.alarms[0], "đã gọi xã")
+    centre.load(
+        write_pack(
+            tmp_path / "edited", [LEVEL, OTHER], [limit_rule("river", {1: 79.5, 2: 82.5}), no_data_rule()]
+        )
+    )
+    (alarm,) = centre.alarms
+    assert (alarm.state, alarm.acked_by, alarm.note) == (State.ACKED, "an", "đã gọi xã")
+    centre.publish(LEVEL, 81.5, centre.now_us + S)
+    assert centre.alarms[0].state is State.ACKED
+    centre.publish(LEVEL, 82.5, centre.now_us + 2 * S)
+    assert (centre.alarms[0].state, centre.alarms[0].level) == (State.UNACKED, 2)
+
+
+def test_a_rule_taken_away_closes_its_alarm_as_no_all_clear(centre: Centre, tmp_path: Path) -> None:
+    centre.publish(LEVEL, 81.0, centre.now_us)
+    centre.load(write_pack(tmp_path / "without", [LEVEL, OTHER], [no_data_rule()]))
+    assert centre.alarms == []
+    assert centre.steps("river") == [Step.ONSET, Step.RULE_REMOVED]
+    assert centre.transitions[-1].condition is Condition.UNKNOWN
+
+
 def test_replaying_the_records_gives_the_same_state(centre: Centre) -> None:
     """A restart is exact: delays, doubts and silence included."""
     centre.publish(LEVEL, 75.0, centre.now_us - H)

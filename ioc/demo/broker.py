@@ -7,6 +7,7 @@ import json
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from pathlib import Path
 
+from ioc import child
 from ioc.errors import BrokerUnavailable
 
 SCRIPT = Path(__file__).parent / "broker.mjs"
@@ -49,13 +50,7 @@ class DemoBroker:
 
     async def stop(self) -> None:
         """End it, gently first."""
-        if self._process.returncode is None:
-            self._process.terminate()
-            try:
-                await asyncio.wait_for(self._process.wait(), 5.0)
-            except TimeoutError:
-                self._process.kill()
-                await self._process.wait()
+        await child.end(self._process)
 
 
 def _node() -> str:

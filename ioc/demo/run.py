@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
+from ioc import child
 from ioc.app import App
 from ioc.config import PACKS, Config, Database, Mqtt, Web
 from ioc.credentials import hash_password, new_password, new_token, token_digest
@@ -234,13 +235,7 @@ async def _simulators(options: Options, mqtt_url: str) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        if process.returncode is None:
-            process.terminate()
-            try:
-                await asyncio.wait_for(process.wait(), 5.0)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+        await child.end(process)
 
 
 def _has_display() -> bool:

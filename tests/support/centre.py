@@ -49,6 +49,12 @@ class Centre:
         self.take(PackLoaded(pack.hash, pack.file.id))
         self.decoder = Decoder(self.pipeline.numbers, 256 * 1024)
 
+    def load(self, pack_folder: Path) -> None:
+        """Another pack comes into force."""
+        pack = Pack.read(pack_folder, Settings())
+        self.packs[pack.hash] = pack
+        self.take(PackLoaded(pack.hash, pack.file.id))
+
     def take(self, body: Body) -> Outcome:
         """One record: judged, "logged" and fed."""
         if isinstance(body, Batch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
@@ -113,6 +114,33 @@ class TestRefused:
             lambda: [t.kind for t in ended.transitions()][-1:] == [Step.ONSET],
             10,
             "an onset by the old rules",
+        )
+
+    def test_a_changed_pack_comes_into_force_on_sighup_and_a_faulty_one_does_not(
+        self, ended: Instance
+    ) -> None:
+        rules = Path(ended.env["IOC_PACK"]) / "rules" / "all.yaml"
+        good = rules.read_text("utf-8")
+        ended.start()
+        assert ended.process is not None
+        packs = sum(isinstance(r.body, PackLoaded) for r in ended.inputs())
+        rules.write_text(good.replace("limit: 80.0", "limit: eighty"), "utf-8")
+        ended.process.send_signal(signal.SIGHUP)
+        until(lambda: "rules/all.yaml:" in ended.said(), 10, "word of the fault")
+        rules.write_text(good.replace("limit: 80.0", "limit: 500.0"), "utf-8")
+        ended.process.send_signal(signal.SIGHUP)
+        until(
+            lambda: sum(isinstance(r.body, PackLoaded) for r in ended.inputs()) == packs + 1,
+            10,
+            "the new pack",
+        )
+        with Publisher(ended.env["IOC_MQTT__URL"]) as publisher:
+            publisher.publish(f"ioc/v1/{LEVEL}", b"10")
+            publisher.publish(f"ioc/v1/{LEVEL}", b"501")
+        until(
+            lambda: ended.transitions() and ended.transitions()[-1].limit == 500.0,
+            10,
+            "an onset by the new limit",
         )
 
 

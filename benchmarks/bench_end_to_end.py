@@ -122,6 +122,11 @@ def started(folder: Path, broker: Mosquitto) -> Instance:
     instance = Instance(folder, pack, broker.url)
     instance.add_user("an", "An")
     instance.start()
+    client = instance.login("an")
+    until(
+        lambda: any(f["connected"] for f in client.get("/api/v1/feeds").json()["items"]), 10, "its connection"
+    )
+    time.sleep(0.2)  # for the broker's answer to SUBSCRIBE: a reading of QoS 0 sent before it is for nobody
     return instance
 
 

@@ -287,4 +287,8 @@ def test_the_quarantine_shows_what_could_not_be_taken(room: Room) -> None:
         lambda: i if len(i := client.get("/api/v1/quarantine").json()["items"]) == 2 else None, 10, "both"
     )
     assert {i["reason"] for i in items} == {"not_finite", "unknown_series"}
-    assert client.get("/api/v1/feeds").json()["items"][0]["rejected"] == 2
+    until(
+        lambda: client.get("/api/v1/feeds").json()["items"][0]["rejected"] == 2,
+        10,
+        "the feed's count of them",
+    )

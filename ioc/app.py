@@ -31,9 +31,10 @@ from ioc.recovery import recover
 from ioc.spine import Spine
 from ioc.storage.history import History
 from ioc.storage.status import ProjectionStatus
+from ioc.wall.given import SourceStatus, Status
 from ioc.wall.hub import Hub
 from ioc.wall.server import create_app
-from ioc.wall.services import Services, SourceStatus, Status
+from ioc.wall.services import Services
 from ioc.wall.view import View
 from ioc.wall.wire import HistoryItem, LogItem
 

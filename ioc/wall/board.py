@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from ioc.model.alarm import Alarm, State
-from ioc.wall.services import Presenter
+from ioc.wall.given import Presenter
 from ioc.wall.wire import CountItem, text_of
 
 UNACKED = frozenset({State.UNACKED, State.RETURNED})

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ioc.model.alarm import State, Step, Transition
-from ioc.wall.services import Presenter
+from ioc.wall.given import Presenter
 from ioc.wall.wire import TransitionItem, text_of
 
 REMEMBERED: Final = 10_000

@@ -1,50 +1,19 @@
-"""What the wall is given by whoever runs it: protocols of the pieces it may not import, and one bundle of them."""
+"""Everything the server needs of the process that runs it, in one bundle."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry
 
 from ioc.accounts import Accounts
-from ioc.model import Acknowledge, Alarm, Outcome, Transition
-from ioc.wall.wire import (
-    AlarmItem,
-    GroupItem,
-    HistoryItem,
-    InstanceItem,
-    LogItem,
-    SeriesItem,
-    StationItem,
-    TransitionItem,
-    Words,
-)
-
-if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
-
-    from ioc.wall.hub import Hub
-    from ioc.wall.view import View
-
-
-class Presenter(Protocol):
-    """The loaded pack in words; `ioc.presentation.Presenter` is the real one."""
-
-    numbers: Mapping[str, int]
-    series: dict[str, SeriesItem]
-    stations: list[StationItem]
-    groups: list[GroupItem]
-    simulated: bool
-    map_files: tuple[str, str]
-
-    def watched(self, series_id: str) -> bool: ...
-    def instance(self, version: str) -> InstanceItem: ...
-    def title(self, rule: str) -> Words: ...
-    def guidance(self, rule: str) -> Words | None: ...
-    def alarm(self, alarm: Alarm) -> AlarmItem: ...
-    def transition(self, step: Transition) -> TransitionItem: ...
-    def rules(self) -> list[dict[str, Any]]: ...
+from ioc.model import Acknowledge, Alarm, Outcome
+from ioc.wall.given import Status
+from ioc.wall.hub import Hub
+from ioc.wall.view import View
 
 
 class History(Protocol):
@@ -57,25 +26,6 @@ class History(Protocol):
 
         Raises StoreUnavailable.
         """
-
-
-@dataclass(frozen=True, slots=True)
-class SourceStatus:
-    """What only the source's shell knows of it."""
-
-    kind: str = ""
-    shed: int = 0
-    last_error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """What only the running process knows."""
-
-    log: LogItem = field(default_factory=LogItem)
-    history: HistoryItem = field(default_factory=HistoryItem)
-    mqtt: str = "down"
-    sources: Mapping[str, SourceStatus] = field(default_factory=dict)
 
 
 @dataclass

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from ioc.model import Batch, Flag, SourceState
-from ioc.wall.services import SourceStatus
+from ioc.wall.given import SourceStatus
 from ioc.wall.wire import FeedItem, stamp
 
 WINDOW_S: Final = 10

@@ -17,10 +17,10 @@ import numpy as np
 from ioc.model import Alarm, Batch, Input, Outcome, Rejected, SourceState, State, Transition
 from ioc.model.batch import Bool
 from ioc.wall.board import UNACKED, Board, counts, order_of
+from ioc.wall.given import Presenter, Status
 from ioc.wall.journal import Journal
 from ioc.wall.points import NORMAL, STALE, Points
 from ioc.wall.recent import Recent
-from ioc.wall.services import Presenter, Status
 from ioc.wall.tally import Tally
 from ioc.wall.wire import FeedItem, GroupKpi, KpiItem, PointItem, QuarantineItem, stamp, text_of
 

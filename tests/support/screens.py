@@ -29,8 +29,8 @@ from ioc.model import (
 from ioc.model.inputs import Body
 from ioc.pack import Pack, Settings
 from ioc.presentation import Presenter
+from ioc.wall.given import Status
 from ioc.wall.hub import Hub
-from ioc.wall.services import Status
 from ioc.wall.view import View
 
 S = 1_000_000

@@ -12,7 +12,8 @@ from ioc.credentials import hash_password
 from ioc.errors import LogWriteFailed, StoreUnavailable
 from ioc.model import Acknowledge, Outcome, Role
 from ioc.presentation import Presenter
-from ioc.wall.services import Services, Status
+from ioc.wall.given import Status
+from ioc.wall.services import Services
 
 
 @pytest.fixture(scope="session")

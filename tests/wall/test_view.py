@@ -9,7 +9,7 @@ from support.screens import LEVEL, NUMBERS, PM25, RAIN, T0, Centre, S
 
 from ioc.model import ChangeKind, Flag, SourceState
 from ioc.presentation import Presenter
-from ioc.wall.services import SourceStatus, Status
+from ioc.wall.given import SourceStatus, Status
 from ioc.wall.view import View
 
 

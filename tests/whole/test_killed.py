@@ -31,9 +31,6 @@ from ioc.replay import payload
 pytestmark = [pytest.mark.whole, pytest.mark.services, pytest.mark.timeout(400)]
 
 FLOOD = "usgs_llano_river_2018.csv.gz"
-KILLS = 20
-RATE = 600
-"""Readings a second while being killed, so that every outage falls into the flow."""
 SETTINGS = {"IOC_VERDICT__CLOCK": "source", "IOC_LOG__CHECKPOINT_RECORDS": "40"}
 """So many checkpoints that some of the kills fall into one."""
 
@@ -47,8 +44,21 @@ class Found:
     watchdog: Counter[tuple[Any, ...]]
 
 
-def test_killed_twenty_times_in_a_replay(
-    tmp_path: Path, mosquitto: Mosquitto, timescale: Timescale, new_instance: Callable[..., Instance]
+# The rate is such that every outage falls into the flow.
+@pytest.mark.parametrize(
+    ("kills", "rate"),
+    [
+        pytest.param(20, 600, id="20 times"),
+        pytest.param(300, 40, id="300 times", marks=[pytest.mark.long, pytest.mark.timeout(3600)]),
+    ],
+)
+def test_killed_in_a_replay(
+    tmp_path: Path,
+    mosquitto: Mosquitto,
+    timescale: Timescale,
+    new_instance: Callable[..., Instance],
+    kills: int,
+    rate: int,
 ) -> None:
     """As sets, readings and transitions equal an undisturbed run's; numbers unbroken; every state the same."""
     pack = flood_pack(tmp_path / "pack", FLOOD, more=[no_data_rule()])
@@ -69,18 +79,18 @@ def test_killed_twenty_times_in_a_replay(
         with Publisher(mosquitto.url) as publisher:
             for i, row in enumerate(rows):
                 publisher.publish(f"ioc/v1/{row.series}", payload(row))
-                if i % 60 == 0:
-                    pause.wait(60 / RATE)
+                if i % 20 == 0:
+                    pause.wait(20 / rate)
         sent.set()
 
     publishing = threading.Thread(target=publish)
     publishing.start()
     instant = threading.Event()
-    for _ in range(KILLS):
+    for _ in range(kills):
         instant.wait(dice.uniform(0.3, 3.0))
         subject.kill()
         subject.start(wait=False)
-    publishing.join(200)
+    publishing.join(1200)
     assert sent.is_set()
     until(subject.ready, 60, "answer after the last kill")
     last = until(lambda: quiet(subject), 120, "end of the flow")
@@ -95,7 +105,7 @@ def test_killed_twenty_times_in_a_replay(
     assert len({t.id for t in transitions}) == len(transitions)
     assert [i.number for i in inputs] == list(range(1, len(inputs) + 1))
     assert all(a.now_us <= b.now_us for a, b in pairwise(inputs))
-    assert all(found.watchdog[key] - calm.watchdog[key] <= KILLS for key in found.watchdog)
+    assert all(found.watchdog[key] - calm.watchdog[key] <= kills for key in found.watchdog)
     every_state_is_the_same(subject)
     a_double_feed_is_found_out(subject)
 

@@ -148,11 +148,7 @@ class App:
 
     def _offer_pack(self, pack: Pack) -> bool:
         """Log a pack that differs from the one in force, after the series it adds. Whether it differs."""
-        numbers = self._pipeline.numbers
-        fresh = [series_id for series_id in pack.registry.series if series_id not in numbers]
-        if fresh:
-            first = max(numbers.values(), default=-1) + 1
-            self.spine.offer(SeriesAdded(tuple((first + i, series_id) for i, series_id in enumerate(fresh))))
+        self.spine.announce(list(pack.registry.series))
         current = self._pipeline.pack
         if current is not None and current.hash == pack.hash:
             return False

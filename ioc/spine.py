@@ -144,8 +144,6 @@ class Spine:
         may_shed: bool = False,
     ) -> None:
         """Queue something for the log; `release` is called once it was durable and fed."""
-        if isinstance(body, SeriesAdded):
-            self._next_series = max(self._next_series, 1 + max(number for number, _ in body.items))
         rows = len(body) if isinstance(body, Batch) else 1
         if may_shed and self._rows + rows > self._rows_max:
             self.shed += rows
@@ -164,11 +162,18 @@ class Spine:
         """A number for a series that nobody announced; the record of it goes before the batch that bears it."""
         number = self.pipeline.numbers.get(series_id, self._registering.get(series_id))
         if number is None:
-            number = self._next_series
-            self._next_series += 1
-            self._registering[series_id] = number
-            self.offer(SeriesAdded(((number, series_id),), auto=True))
+            (number,) = self.announce([series_id], auto=True)
         return number
+
+    def announce(self, series_ids: Sequence[str], *, auto: bool = False) -> list[int]:
+        """Numbers for new series, and the record that gives them; those that are on their way already keep theirs."""
+        fresh = [i for i in series_ids if i not in self.pipeline.numbers and i not in self._registering]
+        for series_id in fresh:
+            self._registering[series_id] = self._next_series
+            self._next_series += 1
+        if fresh:
+            self.offer(SeriesAdded(tuple((self._registering[i], i) for i in fresh), auto))
+        return [self.pipeline.numbers.get(i, self._registering.get(i, -1)) for i in series_ids]
 
     def when_idle(self, call: Callable[[], None]) -> None:
         """Call once everything offered so far has been fed and its transitions are durable."""

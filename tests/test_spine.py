@@ -75,7 +75,7 @@ class Bench:
     async def begin(self) -> None:
         self.task = asyncio.create_task(self.spine.run())
         if self.pipeline.pack is None:
-            self.spine.offer(SeriesAdded(tuple(enumerate(self.pack.registry.series))))
+            self.spine.announce(list(self.pack.registry.series))
             self.spine.offer(PackLoaded(self.pack.hash, "p"), blobs={self.pack.hash: self.pack.blob})
         self.spine.offer(SourceState("mqtt", True, 1))
         await self.settle()

@@ -15,7 +15,7 @@ from support.packs import limit_rule, write_pack
 from ioc.ingest.codecs.native import rfc3339_us
 from ioc.ingest.decoder import Decoded, Decoder
 from ioc.log.sqlite import SqliteLog
-from ioc.model import Message, PackLoaded, SeriesAdded, SourceState, Step, Transition
+from ioc.model import Message, PackLoaded, SourceState, Step, Transition
 from ioc.pack import Pack, Settings
 from ioc.recovery import recover
 from ioc.replay import Row, payload, read, time_us
@@ -36,7 +36,7 @@ async def through_the_spine(folder: Path, pack_folder: Path, rows: list[Row], si
     out: list[Transition] = []
     spine.listeners.append(lambda outcome: out.extend(outcome.transitions))
     running = asyncio.create_task(spine.run())
-    spine.offer(SeriesAdded(tuple(enumerate(pack.registry.series))))
+    spine.announce(list(pack.registry.series))
     spine.offer(PackLoaded(pack.hash, pack.file.id), blobs={pack.hash: pack.blob})
     spine.offer(SourceState("mqtt", True, 1))
 

@@ -19,7 +19,7 @@ from support.packs import limit_rule, no_data_rule, write_pack
 
 from ioc.ingest.decoder import Decoded, Decoder
 from ioc.log.sqlite import SqliteLog
-from ioc.model import Batch, Flag, Message, PackLoaded, SeriesAdded, SourceState, Step, Transition
+from ioc.model import Batch, Flag, Message, PackLoaded, SourceState, Step, Transition
 from ioc.pack import Pack, Settings
 from ioc.publish import Publisher
 from ioc.recovery import recover
@@ -248,7 +248,7 @@ class Run:
     async def __aenter__(self) -> Run:
         self.task = asyncio.create_task(self.spine.run())
         if self.pipeline.pack is None:
-            self.spine.offer(SeriesAdded(tuple(enumerate(self.pack.registry.series))))
+            self.spine.announce(list(self.pack.registry.series))
             self.spine.offer(PackLoaded(self.pack.hash, "p"), blobs={self.pack.hash: self.pack.blob})
         self.spine.offer(SourceState("mqtt", True, 1))
         await self.settle()

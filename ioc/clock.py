@@ -10,7 +10,7 @@ from collections.abc import Sequence
 STEP_US = 60 * 1_000_000
 """A step of the wall clock longer than this is journalled and alarmed."""
 REFUSED = -1
-"""The receive time of a sample too far ahead."""
+"""The receive time of a sample that the samples' clock does not take."""
 SLEW_DIVISOR = 10
 """At most a tenth of the elapsed time is made up or held back."""
 
@@ -63,11 +63,12 @@ class SourceClock:
     def admit(self, event_us: Sequence[int]) -> list[int]:
         """Let samples move the clock one after the other; the receive time of each, or REFUSED.
 
-        A sample without a time (0) takes the clock as it stands.
+        A sample without a time (0) takes the clock as it stands, and is refused while the clock has no value.
         """
         received: list[int] = []
         for stamp in event_us:
-            if stamp and self._now_us and stamp - self._now_us > self.AHEAD_MAX_US:
+            begun = self._now_us > 0
+            if (not stamp and not begun) or (begun and stamp - self._now_us > self.AHEAD_MAX_US):
                 received.append(REFUSED)
                 continue
             self._now_us = max(self._now_us, stamp)

@@ -402,10 +402,17 @@ def _by_source_clock(
     for row in np.flatnonzero(refused).tolist():
         series = next((i for i, n in numbers.items() if n == raw.series[row]), "?")
         stamp = int(raw.event_us[row])
-        payload = f'{{"t": {stamp // 1_000}, "v": {float(raw.value[row])!r}}}'.encode()
-        detail = f"{stamp / 1e6:.0f} s is more than 7 days ahead of the samples before it"
-        topic, reason = f"ioc/v1/{series}", Reason.TOO_FAR_AHEAD
-        out.append(Rejected(raw.source, topic, reason, detail, clock.now_us, payload, len(payload)))
+        if stamp:
+            reason, payload = (
+                Reason.TOO_FAR_AHEAD,
+                f'{{"t": {stamp // 1_000}, "v": {float(raw.value[row])!r}}}',
+            )
+            detail = f"{stamp / 1e6:.0f} s is more than 7 days ahead of the samples before it"
+        else:
+            reason, payload = Reason.BAD_TIME, f"{float(raw.value[row])!r}"
+            detail = "it bears no time, and with clock = source the samples before it have given none"
+        topic, kept = f"ioc/v1/{series}", payload.encode()
+        out.append(Rejected(raw.source, topic, reason, detail, clock.now_us, kept, len(kept)))
     if not refused.all():
         out.append(judgement.judge(replace(raw, received_us=received_us).take(~refused), None))
     return out

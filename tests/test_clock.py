@@ -52,6 +52,7 @@ def test_now_rises_strictly_and_keeps_within_a_tenth_of_elapsed_time(steps: list
 def test_source_clock_has_no_value_before_the_first_sample_and_follows_the_highest() -> None:
     clock = SourceClock(0)
     assert clock.now_us == 0
+    assert clock.admit([0]) == [REFUSED]
     assert clock.admit([T0, T0 - H, 0, T0 + 8 * 24 * H, T0 + 7 * 24 * H]) == [
         T0,
         T0,

@@ -73,7 +73,7 @@ class Accounts:
 
     def feed(self, command: AccountCommand, now_us: int) -> Answer:
         """Carry out a command, or say why not. The same key is answered alike."""
-        told = self._answers.find(command.actor, command.key, now_us)
+        told = self._answers.find(command, now_us)
         if told is not None:
             return told
         match command:
@@ -85,7 +85,7 @@ class Accounts:
                 answer = self._add_token(command)
             case RevokeToken():
                 answer = self._revoke_token(command)
-        self._answers.keep(command.actor, command.key, now_us, answer)
+        self._answers.keep(command, now_us, answer)
         return answer
 
     def _set_user(self, command: SetUser) -> Answer:

@@ -18,7 +18,7 @@ import uvicorn
 from ioc import __version__, child, control
 from ioc.accounts import Accounts
 from ioc.config import Config
-from ioc.errors import ConfigError, PackError
+from ioc.errors import ConfigError, LogError, PackError
 from ioc.health import DAY_US, Disk, Figures, Metrics, read_projection
 from ioc.ingest.decoder import Decoder
 from ioc.ingest.mqtt import MqttSource
@@ -60,8 +60,10 @@ class _Server(uvicorn.Server):
 class App:
     """`async with App(config) as app: await app.wait()`."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, signals: bool = True) -> None:
         self.config = config
+        self._signals = signals
+        self._started = False
         self.spine: Spine
         self.port = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -81,6 +83,11 @@ class App:
 
     async def _start(self) -> None:
         config = self.config
+        if self._signals:
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(signal.SIGHUP, self.reload)
         config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder = config.data / "log"
         store = await asyncio.to_thread(SqliteLog.open, folder, segment_bytes=config.log.segment_bytes)
@@ -92,6 +99,12 @@ class App:
             raise ConfigError(
                 f"verdict.clock: this log was begun with clock = {clock!r}; a replay is an instance of its own, "
                 "with a data folder of its own"
+            )
+        if config.verdict.clock == "source" and pipeline.now_us and not pipeline.begun:
+            await asyncio.to_thread(store.close)
+            raise ConfigError(
+                "verdict.clock: something was written into this log under the machine's own time before the first "
+                "sample; begin with a new data folder (and give `ioc user` the settings of this instance)"
             )
         log.info(
             "log opened", records=store.last_number, from_checkpoint=recovered.from_checkpoint,
@@ -106,6 +119,7 @@ class App:
             checkpoint_records=config.log.checkpoint_records,
         )
         self._disk = Disk(folder, config.log.disk_low_bytes)
+        self._disk.low = ("disk_low", "disk") in pipeline.facts
         self._spine_task = asyncio.create_task(self.spine.run(), name="spine")
         self._spine_task.add_done_callback(self._spine_ended)
         await self._load_pack(store)
@@ -119,6 +133,7 @@ class App:
         self._supervise("ticker", self._tick_forever)
         if self._dsn:
             self._supervise("projection", self._project)
+        self._started = True
 
     @property
     def _dsn(self) -> str:
@@ -156,17 +171,23 @@ class App:
         return True
 
     async def _settled(self) -> None:
-        """Until everything offered so far has been fed."""
+        """Until everything offered so far has been fed, or the log turns out not to take it."""
         idle = asyncio.Event()
         self.spine.when_idle(idle.set)
-        waiting = asyncio.create_task(idle.wait())
-        await asyncio.wait([waiting, self._spine_task], return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        if self._spine_task.done():
-            self._spine_task.result()
+        while not idle.is_set():
+            if self._spine_task.done():
+                self._spine_task.result()
+            if not self.spine.writable:
+                # The room must see it rather than wait: with a pack in force everything else can start.
+                if self._pipeline.pack is None:
+                    raise LogError(f"the log cannot be written: {self.spine.trouble}")
+                return
+            await asyncio.sleep(0.01)
 
     def reload(self) -> str:
         """Read the pack again (SIGHUP). What came of it, as a sentence; a faulty pack changes nothing."""
+        if not self._started:
+            return "not started yet"
         try:
             pack = Pack.read(self.config.pack, self.config.verdict)
         except PackError as error:
@@ -399,13 +420,8 @@ class App:
 
     # End
 
-    async def wait(self, *, signals: bool = True) -> None:
+    async def wait(self) -> None:
         """Until a signal, `stop`, or the failure of what nothing works without."""
-        loop = asyncio.get_running_loop()
-        if signals:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(number, self._stop.set)
-            loop.add_signal_handler(signal.SIGHUP, self.reload)
         await self._stop.wait()
         if self._spine_task.done():
             self._spine_task.result()

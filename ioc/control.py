@@ -38,8 +38,8 @@ async def serve(folder: Path, submit: Callable[[Command], Awaitable[Outcome]]) -
                     reply = Answer(verdict=Verdict.REFUSED, reason=str(error))
                 writer.write(reply.model_dump_json().encode() + b"\n")
                 await writer.drain()
-        except (TimeoutError, ConnectionError, asyncio.LimitOverrunError):
-            pass
+        except (TimeoutError, ConnectionError, ValueError):
+            pass  # nobody to tell: they left, or sent a line without an end
         finally:
             writer.close()
             with contextlib.suppress(ConnectionError):

@@ -24,10 +24,9 @@ def hash_password(password: str) -> str:
 
 def verify_password(secret: str | None, password: str) -> bool:
     """Whether a password is the one. Without a secret (no such user) it takes as long and says no."""
-    if secret is None:
-        _verify(_nobody(), password)
-        return False
-    return _verify(secret, password)
+    # Made the first time for whoever comes: if only an unknown user waited for it, that would tell who is unknown.
+    nobody = _nobody()
+    return _verify(nobody if secret is None else secret, password) and secret is not None
 
 
 def new_password() -> str:

@@ -10,14 +10,14 @@ from ioc.accounts import Accounts
 from ioc.log.reader import LogReader
 from ioc.log.sqlite import SqliteLog
 from ioc.model import AddToken, Answer, Command, Input, RemoveUser, RevokeToken, SetUser, Verdict
-from ioc.recovery import newest_state, recover
+from ioc.recovery import recover, sound_states
 
 
 def accounts(data: Path) -> Accounts:
     """The accounts as of the log's last record; the log may belong to a running instance."""
     reader = LogReader(data / "log")
     out = Accounts()
-    state = newest_state(data / "log", reader.last_number)
+    state = next(sound_states(data / "log"), None)
     start = 0
     if state is not None:
         out.restore(state["facts"]["accounts"])
@@ -39,7 +39,8 @@ def submit(data: Path, command: Command, *, source_clock: bool = False) -> Answe
         recovered = recover(store)
         pipeline = recovered.pipeline
         # Where the samples move the clock, it has no value before the first of them.
-        now_us = pipeline.now_us if source_clock else max(time.time_ns() // 1_000, pipeline.now_us + 1)
+        by_samples = pipeline.source_clock if pipeline.pack else source_clock
+        now_us = pipeline.now_us if by_samples else max(time.time_ns() // 1_000, pipeline.now_us + 1)
         record = Input(store.last_number + 1, now_us, command)
         store.commit([record], recovered.pending)
         outcome = pipeline.feed(record)

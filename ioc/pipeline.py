@@ -55,6 +55,10 @@ class Pipeline:
         self.emitted = 0
         """How many transitions there have been: the last one's place in the log's `output`."""
         self.rejected = 0
+        self.facts: dict[tuple[str, str], SystemFact] = {}
+        """What is so of the centre itself, by name and asset."""
+        self.begun = False
+        """Whether a batch has been fed; with the samples' own clock, time begins with it."""
 
     @property
     def source_clock(self) -> bool:
@@ -78,20 +82,24 @@ class Pipeline:
         """Take one durable record. Numbers are unbroken and `now` never falls."""
         assert record.number == self.last_number + 1, f"{record.number} after {self.last_number}"
         assert record.now_us >= self.now_us, f"now fell at {record.number}"
-        self.last_number = record.number
-        first_sample = self.source_clock and self.now_us == 0 and isinstance(record.body, Batch)
         outcome = Outcome(record)
         match record.body:
             case Batch() as batch:
-                if first_sample:
+                if self.source_clock and not self.begun:
                     self._begin(int(batch.received_us[0]))
+                self.begun = True
                 self._batch(record, batch, outcome)
             case Tick():
-                self._deadlines(record.now_us, record.number, outcome)
+                if not self.source_clock:
+                    self._deadlines(record.now_us, record.number, outcome)
             case SourceState() as state:
                 self.sources[state.source] = state
                 self._changes(self.engine.feed_source(state, record.now_us), record.number, outcome)
             case SystemFact() as fact:
+                if fact.active:
+                    self.facts[fact.name, fact.asset] = fact
+                else:
+                    self.facts.pop((fact.name, fact.asset), None)
                 self._changes(self.engine.feed_system(fact, record.now_us), record.number, outcome)
             case SeriesAdded() as added:
                 self.numbers.update((series_id, number) for number, series_id in added.items)
@@ -103,6 +111,7 @@ class Pipeline:
                 self.rejected += 1
             case command:
                 outcome = self._command(command, record)
+        self.last_number = record.number
         self.now_us = record.now_us
         self.emitted += len(outcome.transitions)
         return outcome
@@ -113,6 +122,9 @@ class Pipeline:
         self._rebuild(now_us)
         for state in self.sources.values():
             self.engine.feed_source(state, now_us)
+        for fact in self.facts.values():
+            # Its alarm is open already; the new engine is only told that it still is so.
+            self.engine.feed_system(fact, now_us)
 
     def _batch(self, record: Input, batch: Batch, outcome: Outcome) -> None:
         self.order.feed(batch)
@@ -176,6 +188,8 @@ class Pipeline:
                 "now_us": self.now_us,
                 "emitted": self.emitted,
                 "rejected": self.rejected,
+                "begun": self.begun,
+                "facts": [[f.name, f.asset, f.value, f.detail] for _, f in sorted(self.facts.items())],
                 "pack": self.pack.hash if self.pack else "",
                 "numbers": dict(sorted(self.numbers.items())),
                 "sources": {
@@ -205,6 +219,11 @@ class Pipeline:
         self.now_us = facts["now_us"]
         self.emitted = facts["emitted"]
         self.rejected = facts["rejected"]
+        self.begun = facts["begun"]
+        self.facts = {
+            (name, asset): SystemFact(name, asset, True, value, detail)
+            for name, asset, value, detail in facts["facts"]
+        }
 
     def hash(self) -> str:
         """The same for equal states, on every machine."""

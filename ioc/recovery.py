@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,8 +53,8 @@ def recover(
 
     Raises LogDamaged at the record that is missing or wrong.
     """
-    pipeline = Pipeline(load_packs(store))
-    start = 0 if whole else _restore(store, pipeline)
+    pipeline = Pipeline(load_packs(store)) if whole else _restored(store)
+    start = pipeline.last_number
     recovered = Recovered(pipeline, start)
     known = dict(store.outputs(pipeline.emitted))
     for record in store.read(start):
@@ -81,25 +81,36 @@ def recover(
     return recovered
 
 
-def newest_state(folder: Path, last_number: int) -> dict[str, Any] | None:
-    """The newest sound checkpoint that is not ahead of the log; a damaged one is passed over, aloud."""
+def sound_states(folder: Path) -> Iterator[dict[str, Any]]:
+    """The states of the checkpoints, newest first; a damaged one is passed over, aloud."""
     for number, path in checkpoint.latest(folder):
-        if number > last_number:
-            log.warning("checkpoint passed over: it is ahead of the log", number=number)
-            continue
         try:
             _, state = checkpoint.load(path)
         except LogDamaged as error:
             log.warning("checkpoint passed over", number=number, reason=str(error))
             continue
-        return state
-    return None
+        yield state
 
 
-def _restore(store: SqliteLog, pipeline: Pipeline) -> int:
-    """Put the newest checkpoint into the pipeline; its number, or 0."""
-    state = newest_state(store.folder, store.last_number)
-    if state is None:
-        return 0
-    pipeline.restore(state)
-    return pipeline.last_number
+def _restored(store: SqliteLog) -> Pipeline:
+    """A pipeline at the newest checkpoint that can be restored, or at the beginning.
+
+    Raises LogDamaged where a checkpoint knows of records that the log has not: some are missing.
+    """
+    packs = load_packs(store)
+    for state in sound_states(store.folder):
+        number = state["facts"]["number"]
+        if number > store.last_number:
+            raise LogDamaged(
+                store.last_number + 1, f"is missing: there is a checkpoint of the state after record {number}"
+            )
+        pipeline = Pipeline(packs)
+        try:
+            pipeline.restore(state)
+        except LogError:
+            raise
+        except Exception as error:
+            log.error("checkpoint passed over: it cannot be restored", number=number, exc_info=error)
+            continue
+        return pipeline
+    return Pipeline(packs)

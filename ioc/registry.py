@@ -21,7 +21,7 @@ from ioc.model.batch import F64, I64, Bool
 from ioc.model.text import Text
 from ioc.yamlfile import Duration
 
-ID = re.compile(r"[a-z0-9_]+")
+ID = re.compile(r"[a-z0-9_]{1,64}")
 RESERVED_QUANTITIES = frozenset({"t", "q", "v"})
 """Keys of the payload convention; no quantity may bear these names."""
 

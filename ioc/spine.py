@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -34,6 +34,7 @@ from ioc.model import (
     Reason,
     Rejected,
     SeriesAdded,
+    SourceState,
     SystemFact,
     Tick,
     Transition,
@@ -44,6 +45,8 @@ RETRY_S = 1.0
 """Between tries while the log cannot be written."""
 GROUP_ROWS_MAX = 50_000
 """Rows in one commit; more waits for the next, so that a storm does not make one commit of seconds."""
+AUTO_SERIES_MAX = 20_000
+"""No series registers itself beyond this number: somebody who makes up names must not fill the centre."""
 CLOCK_STEP_SHOWN_US = 600 * 1_000_000
 """How long the alarm on a stepped clock keeps its condition."""
 
@@ -103,6 +106,8 @@ class Spine:
         self._when_idle: list[Callable[[], None]] = []
         self._wake = asyncio.Event()
         self._stopping = False
+        self._failed = False
+        """A stage raised: what is in memory may be half of something, and only the log tells the truth."""
         self._writer = ThreadPoolExecutor(1, "log-writer")
         self._checkpointer = ThreadPoolExecutor(1, "checkpoint")
         self._checkpoint_records = checkpoint_records
@@ -113,6 +118,8 @@ class Spine:
         self._next_series = 1 + max(pipeline.numbers.values(), default=-1)
         self._registering: dict[str, int] = {}
         self._step_shown_until_us = 0
+        if ("clock_step", "clock") in pipeline.facts:
+            self._step_shown_until_us = pipeline.now_us + CLOCK_STEP_SHOWN_US
 
     def now_us(self) -> int:
         """The core's time; with the samples' own clock the highest sample time so far."""
@@ -158,10 +165,10 @@ class Spine:
         self._put(_Item(command, "", None, answer, {}))
         return await answer
 
-    def register(self, series_id: str) -> int:
-        """A number for a series that nobody announced; the record of it goes before the batch that bears it."""
+    def register(self, series_id: str) -> int | None:
+        """A number for a series that nobody announced, while there is room; its record goes before its first batch."""
         number = self.pipeline.numbers.get(series_id, self._registering.get(series_id))
-        if number is None:
+        if number is None and self._next_series < AUTO_SERIES_MAX:
             (number,) = self.announce([series_id], auto=True)
         return number
 
@@ -186,8 +193,18 @@ class Spine:
         self._wake.set()
 
     async def run(self) -> None:
-        """Work until `stop`, then finish what is queued."""
+        """Work until `stop`, then finish what is queued. What it raises is a bug; the state is no longer to be kept."""
+        try:
+            await self._run()
+        except BaseException:
+            self._failed = True
+            raise
+
+    async def _run(self) -> None:
         while True:
+            if not self._items and not self._pending and not self.writable and not self._stopping:
+                # Nothing waits for the log, so nothing else would find out that it can be written again.
+                self.offer(Tick())
             if not self._items and not self._pending:
                 idle, self._when_idle = self._when_idle, []
                 for call in idle:
@@ -230,7 +247,7 @@ class Spine:
         """After `run` has ended: a last checkpoint, and the log closed."""
         if self._checkpoint_task is not None:
             await asyncio.wait([self._checkpoint_task])
-        if self.writable and self.pipeline.last_number > self._checkpoint_at:
+        if self.writable and not self._failed and self.pipeline.last_number > self._checkpoint_at:
             self.begin_checkpoint()
             assert self._checkpoint_task is not None
             await asyncio.wait([self._checkpoint_task])
@@ -249,6 +266,9 @@ class Spine:
         except LogWriteFailed as error:
             self._pending = outputs + self._pending
             self._items.extendleft(reversed(items))
+            if self._source_clock is not None:
+                # The samples have moved it already; next time they move it again, row by row.
+                self._source_clock = SourceClock(self.pipeline.now_us)
             if self.writable:
                 log.error("the log cannot be written", reason=str(error))
             self.writable, self.trouble = False, str(error)
@@ -309,7 +329,10 @@ class Spine:
         number = pipeline.last_number
         judgement = pipeline.judgement()
         inputs: list[Input] = []
-        if bodies and self._source_clock is None:
+        if bodies and not self.writable:
+            # Sources were not read while the log could not be written: their silence begins anew, with its grace.
+            bodies = [*((state, "") for state in self._not_read()), *bodies]
+        elif bodies and self._source_clock is None:
             now_us = max(self.now_us(), pipeline.now_us)
             if pipeline.next_deadline_us() <= now_us and not isinstance(bodies[0][0], Tick):
                 number += 1
@@ -328,6 +351,13 @@ class Spine:
                     inputs.append(Input(number, self._source_clock.now_us, part, origin))
         blobs = {key: value for item in items for key, value in item.blobs.items()}
         return inputs, blobs
+
+    def _not_read(self) -> Iterator[SourceState]:
+        """Every connected source, gone and back."""
+        for state in self.pipeline.sources.values():
+            if state.connected:
+                yield replace(state, connected=False, detail="not read while the log could not be written")
+                yield replace(state, detail="read again")
 
     def _feed(self, record: Input) -> Outcome:
         outcome = self.pipeline.feed(record)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from services.common import until
-from support.packs import limit_rule, write_pack
+from support.packs import limit_rule, no_data_rule, write_pack
 
-from ioc.errors import LogWriteFailed
+from ioc.errors import LogDamaged, LogWriteFailed
 from ioc.ingest.decoder import Decoded, Decoder
+from ioc.ingest.order import Order
 from ioc.log.sqlite import SqliteLog
 from ioc.model import (
     Acknowledge,
@@ -171,6 +172,89 @@ async def test_a_command_that_cannot_be_logged_has_not_happened_and_never_will(b
     outcome = await bench.spine.submit(command)
     assert outcome.answer is not None
     assert outcome.answer.verdict is Verdict.DONE
+
+
+async def test_a_refused_command_alone_does_not_leave_the_log_given_up(bench: Bench) -> None:
+    """Nothing else waits for the log; still it is found out that it can be written again."""
+    bench.store.full = True
+    with pytest.raises(LogWriteFailed):
+        await bench.spine.submit(Acknowledge(actor="an", alarm="x", version=1))
+    bench.store.full = False
+    await until(lambda: bench.spine.writable, "the log's recovery")
+
+
+async def test_a_log_outage_is_no_silence_of_the_sensors(tmp_path: Path) -> None:
+    """They were not read: their watchdog begins anew, with its grace."""
+    pack = Pack.read(write_pack(tmp_path / "watched", [LEVEL], [no_data_rule()]), Settings())
+    bench = Bench(tmp_path / "outage", pack)
+    await bench.begin()
+    bench.spine.offer(bench.reading(1.0))
+    await bench.settle()
+    bench.store.full = True
+    bench.spine.offer(bench.reading(2.0))
+    await until(lambda: not bench.spine.writable, "word of the full disk")
+    bench.wall_us += 7200 * S
+    bench.store.full = False
+    await until(lambda: bench.spine.writable, "room")
+    bench.wall_us += 60 * S
+    bench.spine.tick()
+    await bench.settle()
+    assert [t for _, t in bench.store.outputs(0)] == []
+    bench.wall_us += 3600 * S
+    bench.spine.tick()
+    await bench.settle()
+    assert [t.rule for _, t in bench.store.outputs(0)] == ["no_data"]
+    await bench.end()
+
+
+async def test_what_a_failed_stage_left_in_memory_never_becomes_a_checkpoint(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(record: Input) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(bench.pipeline, "feed", fail)
+    bench.spine.offer(bench.reading(81.0))
+    with pytest.raises(ZeroDivisionError):
+        await bench.task
+    await bench.spine.close()
+    again = SqliteLog.open(bench.store.folder)
+    recovered = recover(again)
+    assert (recovered.from_checkpoint, recovered.replayed) == (0, again.last_number)
+    assert [a.rule for a in recovered.pipeline.book.alarms.values()] == ["river"]
+    again.close()
+
+
+async def test_a_checkpoint_ahead_of_the_log_proves_that_records_are_missing(
+    tmp_path: Path, pack: Pack
+) -> None:
+    bench = Bench(tmp_path / "cut", pack)
+    await bench.begin()
+    bench.spine.offer(bench.reading(81.0))
+    await bench.settle()
+    await bench.end()
+    for segment in bench.store.folder.glob("*.sqlite*"):
+        segment.unlink()
+    empty = SqliteLog.open(bench.store.folder)
+    with pytest.raises(LogDamaged, match="is missing: there is a checkpoint"):
+        recover(empty)
+    empty.close()
+
+
+async def test_a_checkpoint_that_cannot_be_restored_is_passed_over(
+    tmp_path: Path, pack: Pack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path / "odd", pack)
+    await bench.begin()
+    bench.spine.offer(bench.reading(81.0))
+    await bench.settle()
+    live = bench.pipeline.hash()
+    await bench.end()
+    monkeypatch.setattr(Order, "restore", lambda self, state: {}["odd"])
+    again = SqliteLog.open(bench.store.folder)
+    recovered = recover(again)
+    assert (recovered.from_checkpoint, recovered.pipeline.hash()) == (0, live)
+    again.close()
 
 
 async def test_readings_of_qos_0_are_shed_and_counted_at_the_bound_and_others_never(

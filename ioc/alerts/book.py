@@ -84,7 +84,7 @@ class Book:
 
     def feed_command(self, command: Acknowledge, now_us: int, number: int) -> tuple[Answer, list[Transition]]:
         """Acknowledge the occurrence and version that were seen, and no other. The same key is answered alike."""
-        told = self._answers.find(command.actor, command.key, now_us)
+        told = self._answers.find(command, now_us)
         if told is not None:
             return told, []
         transitions: list[Transition] = []
@@ -97,7 +97,7 @@ class Book:
             self._put(after)
             transitions.append(transition)
             answer = Answer(verdict=Verdict.DONE, alarm=after.id)
-        self._answers.keep(command.actor, command.key, now_us, answer)
+        self._answers.keep(command, now_us, answer)
         return answer, transitions
 
     def feed_deadlines(self, now_us: int, number: int) -> list[Transition]:

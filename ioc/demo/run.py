@@ -122,7 +122,7 @@ async def run(options: Options, say: Callable[[str], None]) -> None:
                 raise part
         assert isinstance(postgres, DemoPostgres)
         config = _config(options, data, port, mqtt_url, postgres.dsn)
-        app = await stack.enter_async_context(App(config))
+        app = await stack.enter_async_context(App(config, signals=False))
         password, token = await _accounts(app)
         (data / ADDRESS_FILE).write_text(json.dumps({"mqtt_url": mqtt_url, "web": app.port}), "utf-8")
         stack.callback((data / ADDRESS_FILE).unlink, missing_ok=True)
@@ -133,7 +133,7 @@ async def run(options: Options, say: Callable[[str], None]) -> None:
             await stack.enter_async_context(_simulators(options, mqtt_url))
         if options.open_browser and _has_display():
             webbrowser.open(wall)
-        waiting = asyncio.create_task(app.wait(signals=False))
+        waiting = asyncio.create_task(app.wait())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait([waiting, stopping], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()

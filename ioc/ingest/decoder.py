@@ -9,8 +9,12 @@ from dataclasses import dataclass, field
 from ioc.ingest.codecs import native
 from ioc.model.batch import Batch, Flag
 from ioc.model.inputs import PAYLOAD_KEPT_BYTES, Message, Reason, Rejected
+from ioc.registry import ID, RESERVED_QUANTITIES
 
-PREFIX = "ioc/v1/"
+FAULTS_MAX = 20
+"""How many items of one payload are told one by one; the rest is counted."""
+DETAIL_MAX = 400
+SERIES_ID_MAX = 120
 _TOPIC = re.compile(r"ioc/v1/(environment|disaster|energy)/([a-z0-9_]+)(?:/([a-z0-9_]+))?", re.ASCII)
 
 
@@ -44,7 +48,7 @@ class Decoder:
         self,
         numbers: Mapping[str, int],
         payload_bytes_max: int,
-        register: Callable[[str], int] | None = None,
+        register: Callable[[str], int | None] | None = None,
     ) -> None:
         self._numbers = numbers
         self._payload_bytes_max = payload_bytes_max
@@ -66,38 +70,53 @@ class Decoder:
             return
         domain, station, quantity = match.groups()
         retained = int(Flag.RETAINED) if message.retained else 0
+        faults = 0
         for part in native.decode(payload, quantity):
-            if isinstance(part, native.Fault):
-                self._reject(message, out, part.reason, part.detail, part.index)
-                continue
-            series_id = f"{domain}/{station}/{part.quantity}"
-            number = self._numbers.get(series_id)
-            if number is None:
-                number = self._unknown(series_id, part.quantity)
+            series_id, number = "", None
+            if isinstance(part, native.Item):
+                series_id = f"{domain}/{station}/{part.quantity}"
+                number = self._numbers.get(series_id)
                 if number is None:
-                    self._reject(message, out, Reason.UNKNOWN_SERIES, f"no series {series_id:.120}")
-                    continue
+                    number = self._unknown(series_id, part.quantity)
+                if number is None:
+                    part = native.Fault(Reason.UNKNOWN_SERIES, f"no series {series_id:.120}")
+            if isinstance(part, native.Fault):
+                faults += 1
+                if faults <= FAULTS_MAX:
+                    self._reject(message, out, part.reason, part.detail, part.index)
+                continue
+            assert number is not None
             out.series.append(number)
             out.event_us.append(part.event_us or 0)
             out.received_us.append(message.received_us)
             out.value.append(part.value)
             out.flags.append(part.quality | retained | (int(Flag.NO_STAMP) if part.event_us is None else 0))
+        if faults > FAULTS_MAX:
+            more = f"and {faults - FAULTS_MAX} more items of this payload"
+            self._reject(message, out, Reason.TOO_MANY_FAULTS, more)
 
     def _unknown(self, series_id: str, quantity: str) -> int | None:
-        if self._register is None or not re.fullmatch(r"[a-z0-9_]{1,64}", quantity, re.ASCII):
+        """A number for a series that registers itself, if it may and bears names that a pack could bear."""
+        if self._register is None or quantity in RESERVED_QUANTITIES or len(series_id) > SERIES_ID_MAX:
+            return None
+        if not ID.fullmatch(quantity):
             return None
         return self._register(series_id)
 
     def _reject(self, message: Message, out: Decoded, reason: Reason, detail: str, item: int = -1) -> None:
-        out.rejected.append(
-            Rejected(
-                message.source,
-                message.topic,
-                reason,
-                detail[:400],
-                message.received_us,
-                message.payload[:PAYLOAD_KEPT_BYTES],
-                len(message.payload),
-                item,
-            )
-        )
+        out.rejected.append(rejection(message, reason, detail, item))
+
+
+def rejection(message: Message, reason: Reason, detail: str, item: int = -1) -> Rejected:
+    """A message, or one item of it, as it goes into the quarantine."""
+    kept = (
+        message.payload
+        if len(message.payload) <= PAYLOAD_KEPT_BYTES
+        else message.payload[:PAYLOAD_KEPT_BYTES]
+    )
+    # JSON can spell halves of surrogate pairs, which no UTF-8 can hold.
+    told = detail[:DETAIL_MAX].encode("utf-8", "backslashreplace").decode("utf-8")
+    topic = message.topic.encode("utf-8", "backslashreplace").decode("utf-8")
+    return Rejected(
+        message.source, topic, reason, told, message.received_us, kept, len(message.payload), item
+    )

@@ -21,13 +21,15 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from ioc.errors import BrokerUnavailable
-from ioc.ingest.decoder import Decoded, Decoder
-from ioc.model import Body, Message, SourceState
+from ioc.ingest.decoder import Decoded, Decoder, rejection
+from ioc.model import Body, Message, Reason, SourceState
 
 STATE_TOPIC = "ioc/v1/system/monitor/state"
 BACKOFF_MIN_S = 0.5
 BACKOFF_MAX_S = 30.0
 CONNECT_TIMEOUT_S = 5.0
+STEADY_S = 30.0
+"""A connection that ends sooner does not reset the backoff: two clients of one id would throw each other out for ever."""
 MESSAGES_PER_READ = 500
 """How many messages one turn of the loop takes, so that a flood leaves room for the screens."""
 
@@ -125,8 +127,10 @@ class MqttSource:
             while True:
                 try:
                     await self._connect()
-                    ceiling = BACKOFF_MIN_S
+                    begun = self._loop.time()
                     await self._serve()
+                    if self._loop.time() - begun > STEADY_S:
+                        ceiling = BACKOFF_MIN_S
                 except BrokerUnavailable as error:
                     if str(error) != self.last_error:
                         log.warning("broker unavailable", source=self.name, reason=str(error))
@@ -245,7 +249,7 @@ class MqttSource:
             self._loop.remove_writer(socket)
 
     def _on_readable(self) -> None:
-        if self._sink.full:
+        if self._sink.full and self.connected:
             self._pause()
             return
         socket = self._client.socket()
@@ -273,7 +277,7 @@ class MqttSource:
         decoded = Decoded()
         for message, _ in gathered:
             if message.topic != STATE_TOPIC:
-                self._decoder.feed(message, decoded)
+                self._decode(message, decoded)
         mids = [mid for _, mid in gathered if mid]
         bodies: list[Body] = list(decoded.rejected)
         batch = decoded.batch(self.name)
@@ -290,6 +294,14 @@ class MqttSource:
             self._sink.offer(bodies[-1], origin, self._releaser(mids))
         else:
             self._sink.offer(bodies[-1], origin, may_shed=True)
+
+    def _decode(self, message: Message, decoded: Decoded) -> None:
+        """A fault of ours in one message must not cost the others that came with it."""
+        try:
+            self._decoder.feed(message, decoded)
+        except Exception as error:
+            log.exception("the decoder failed", source=self.name, topic=message.topic)
+            decoded.rejected.append(rejection(message, Reason.DECODER_FAILED, repr(error)))
 
     def _ack_in_order(self, mids: list[int]) -> None:
         """Of messages that leave no record: at once, unless earlier ones are still on their way."""

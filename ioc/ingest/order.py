@@ -110,6 +110,8 @@ class Order:
             known = self.known[series]
             bound = self._bound(series)
             stamps = sorted(s for s in known if s >= bound)
+            if not stamps:
+                continue
             windows[str(series)] = {
                 "stamp": np.array(stamps, np.int64),
                 "count": np.array([len(known[s]) for s in stamps], np.int32),
@@ -129,7 +131,7 @@ class Order:
         for series, columns in state["known"].items():
             ends = np.cumsum(columns["count"]).tolist()
             values = columns["value"].tolist()
-            starts = [0, *ends[:-1]]
+            starts = [0, *ends][:-1]
             self.known[int(series)] = {
                 stamp: tuple(values[start:end])
                 for stamp, start, end in zip(columns["stamp"].tolist(), starts, ends, strict=True)
@@ -147,7 +149,8 @@ class Judgement:
     def judge(self, raw: Batch, now_us: int | None) -> Batch:
         """The batch with flags, event times and revisions decided.
 
-        `now_us` bounds the future; None where the samples themselves move the clock.
+        `now_us` and the wall clock at receipt bound the future, the later of the two: `now` is slewed, and lags for
+        hours behind a wall clock that was put right. None where the samples themselves move the clock.
         """
         order = self._order
         columns = order.columns
@@ -170,7 +173,7 @@ class Judgement:
                     continue
                 stamp = max(received, now.mark_us + 1)
                 event_us[row] = stamp
-            elif now_us is not None and stamp - now_us > order.max_ahead_us:
+            elif now_us is not None and stamp - max(now_us, received) > order.max_ahead_us:
                 flags[row] |= _FUTURE
                 continue
             if stamp < now.mark_us - order.lateness_us or stamp <= now.floor_us:

@@ -69,7 +69,11 @@ def write(folder: Path, number: int, state: Mapping[str, Any]) -> Path:
 
 def latest(folder: Path) -> Iterator[tuple[int, Path]]:
     """The checkpoints there are, as (number, file), newest first; whether one is whole only `load` can tell."""
-    found = [(int(path.stem), path) for path in folder.glob(f"*{SUFFIX}") if path.stem.isdigit()]
+    found = [
+        (int(path.stem), path)
+        for path in folder.glob(f"*{SUFFIX}")
+        if path.stem.isascii() and path.stem.isdigit()
+    ]
     yield from sorted(found, reverse=True)
 
 

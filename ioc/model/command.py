@@ -24,7 +24,7 @@ class _Command(BaseModel):
     actor_name: str = ""
     """That person's name as it is shown."""
     key: str = ""
-    """Idempotency key; the same key by the same actor gets the same answer for 24 h."""
+    """Idempotency key; the same request under it by the same actor gets the same answer for 24 h, any other none."""
 
 
 class Acknowledge(_Command):

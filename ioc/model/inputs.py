@@ -39,6 +39,8 @@ class Reason(StrEnum):
     BAD_QUALITY_WORD = "bad_quality_word"
     TOO_LARGE = "too_large"
     TOO_FAR_AHEAD = "too_far_ahead"
+    TOO_MANY_FAULTS = "too_many_faults"
+    DECODER_FAILED = "decoder_failed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,11 +195,11 @@ def own_origin(headers: Mapping[str, str], scheme: str, more: frozenset[str]) ->
         return None
     if any(origin == other.rstrip("/") for other in more):
         return True
-    parts = urlsplit(origin)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return False
-    host = urlsplit(f"//{headers.get('host', '')}")
     try:
+        parts = urlsplit(origin)
+        host = urlsplit(f"//{headers.get('host', '')}")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            return False
         ours = (host.hostname, host.port or _port(scheme))
         theirs = (parts.hostname, parts.port or _port(parts.scheme))
     except ValueError:

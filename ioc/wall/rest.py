@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from ioc.answers import KEY_USED
 from ioc.errors import LogWriteFailed, StoreUnavailable
 from ioc.model import Acknowledge, Alarm, State, Verdict
 from ioc.wall.board import Order, order_of
@@ -31,7 +32,7 @@ class Ack(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    version: Annotated[int, Field(ge=0, le=1 << 53)]
+    version: Annotated[int, Field(strict=True, ge=1, le=1 << 53)]
     note: Annotated[str, StringConstraints(max_length=2_000, strip_whitespace=True)] = ""
 
 
@@ -145,6 +146,13 @@ async def acknowledge(
     assert answer is not None, "a command is always answered"
     if answer.verdict is Verdict.NOT_FOUND:
         raise _no_longer(desk, alarm_id)
+    if answer.reason == KEY_USED:
+        raise Refusal(
+            422,
+            "idempotency_key",
+            "Idempotency-Key này đã được dùng cho một yêu cầu khác; lần này CHƯA xác nhận gì.",
+            "This Idempotency-Key was used for another request; nothing was acknowledged this time.",
+        )
     presenter = desk.services.view.presenter
     current = _alarm(desk, answer.alarm or alarm_id)
     if answer.verdict is Verdict.DONE:

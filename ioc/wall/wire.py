@@ -275,6 +275,7 @@ class Since(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 TOPICS: Final = ("alarms", "points", "feeds", "kpi")
+HZ_LEAST, HZ_MOST = 0.01, 60
 Id = Annotated[int, msgspec.Meta(ge=0, le=1 << 31)]
 
 
@@ -291,7 +292,7 @@ class Sub(msgspec.Struct, frozen=True, tag_field="type", tag="sub", forbid_unkno
     topic: str
     filter: Filter | None = None
     since: Since | None = None
-    max_hz: Annotated[float, msgspec.Meta(ge=0, le=1000)] | None = None
+    max_hz: Annotated[float, msgspec.Meta(ge=0, le=HZ_MOST)] | None = None
 
 
 class Unsub(msgspec.Struct, frozen=True, tag_field="type", tag="unsub", forbid_unknown_fields=True):
@@ -322,4 +323,7 @@ def client_message(text: str) -> ClientMessage:
         raise ValueError(str(error)) from error
     if isinstance(message, Sub) and message.topic not in TOPICS:
         raise ValueError(f"no topic {message.topic!r}; topics are {', '.join(TOPICS)}")
+    # A pace of 5e-324 Hz has no interval in numbers.
+    if isinstance(message, Sub) and message.max_hz and message.max_hz < HZ_LEAST:
+        raise ValueError(f"max_hz must be 0 (no bound) or {HZ_LEAST} to {HZ_MOST}")
     return message

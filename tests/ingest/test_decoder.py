@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from support.data import shared
 
 from ioc.ingest.codecs.native import rfc3339_us
-from ioc.ingest.decoder import Decoded, Decoder
-from ioc.model import PAYLOAD_KEPT_BYTES, Flag, Message, Reason
+from ioc.ingest.decoder import FAULTS_MAX, Decoded, Decoder
+from ioc.log import record
+from ioc.model import PAYLOAD_KEPT_BYTES, Flag, Input, Message, Reason
 
 NUMBERS = {"disaster/lao_cai/water_level": 0, "disaster/lao_cai/rain_1h": 1}
 LEVEL = "ioc/v1/disaster/lao_cai/water_level"
@@ -100,6 +101,28 @@ def test_what_cannot_be_taken_is_rejected_with_its_reason(payload: bytes | str, 
     assert out.series == []
     assert [r.reason for r in out.rejected] == [reason]
     assert out.rejected[0].detail
+
+
+@pytest.mark.parametrize("payload", [r'{"\ud800": 1}', r'{"\ud800": "x"}', r'{"v": 1, "q": "\udfff"}'])
+def test_half_a_surrogate_pair_is_rejected_in_words_that_can_be_written(payload: str) -> None:
+    for topic in (LEVEL, STATION):
+        for rejected in decode(payload, topic).rejected:
+            rejected.detail.encode("utf-8")
+            record.encode(Input(1, 1, rejected))
+
+
+def test_an_array_of_nonsense_is_told_by_its_first_faults_and_a_count() -> None:
+    rejected = decode("[" + ",".join(["1"] * 50_000) + "]").rejected
+    assert len(rejected) == FAULTS_MAX + 1
+    assert rejected[-1].reason is Reason.TOO_MANY_FAULTS
+    assert "49980" in rejected[-1].detail
+    assert all(r.payload is rejected[0].payload or r.payload == rejected[0].payload for r in rejected)
+
+
+@pytest.mark.parametrize("name", ["t", "x" * 65])
+def test_reserved_and_endless_names_never_register(name: str) -> None:
+    out = decode("1", f"ioc/v1/energy/x0/{name}", register=lambda series_id: 7)
+    assert [r.reason for r in out.rejected] == [Reason.UNKNOWN_SERIES]
 
 
 def test_a_rejected_payload_is_kept_up_to_64_kb_with_its_length() -> None:

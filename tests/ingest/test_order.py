@@ -158,6 +158,24 @@ def test_beyond_the_stamps_kept_the_database_decides() -> None:
     assert take(subject, (NOW - S, 19.0, 0)) == [Flag.REPEAT]
 
 
+def test_a_flood_of_late_stamps_that_forgets_everything_known_can_be_restored() -> None:
+    subject = order(stamps_max=8)
+    take(subject, (NOW, 1.0, 0))
+    for i in range(10):
+        take(subject, (NOW - (i + 1) * S, float(i), 0))
+    state = subject.state()
+    again = order(stamps_max=8)
+    again.restore(state)
+    assert repr(again.state()) == repr(state)
+
+
+def test_a_wall_clock_that_was_put_right_does_not_make_live_samples_future() -> None:
+    """`now` is slewed and lags; a sample that agrees with the wall clock at its receipt is no future."""
+    hour_right = NOW + H
+    assert take(order(), (hour_right, 1.0, 0), received_us=hour_right, now_us=NOW) == [Flag(0)]
+    assert take(order(), (hour_right + 3 * MIN, 1.0, 0), received_us=hour_right, now_us=NOW) == [Flag.FUTURE]
+
+
 SAMPLE = st.tuples(
     st.integers(0, 2),
     st.integers(-12, 3),

@@ -129,13 +129,10 @@ def demo(
     Starts PostgreSQL, an MQTT broker, the monitor with its web server and the simulators, all on 127.0.0.1, and
     prints where to look and how to log in. Within two minutes a river rises, sensors fall silent and recover.
     """
-    from ioc.demo.run import Options, default_data, run
+    from ioc.demo.run import Options, run
 
     if lang not in ("vi", "en"):
         raise ConfigError(f"--lang must be vi or en, not {lang!r}")
-    folder = data or default_data()
-    folder.mkdir(parents=True, exist_ok=True)
-    logs.configure(folder / "demo.log")
     options = Options(data, ephemeral, port, mqtt_url, pack, not no_open, seed, speed, lang)
     asyncio.run(run(options, lambda line: out.print(line, highlight=False, markup=False, soft_wrap=True)))
 
@@ -164,7 +161,7 @@ def run(file: ConfigOption = None, data: DataOption = None) -> None:
     asyncio.run(main())
 
 
-@app.command()
+@app.command(context_settings={"ignore_unknown_options": True})
 @_refusing
 def send(
     topic: Annotated[str, typer.Argument(help="ioc/v1/disaster/lao_cai/water_level")],
@@ -402,7 +399,7 @@ def _accounts(file: Path | None, data: Path | None) -> Any:
     return accounts(_settings(file, data).data)
 
 
-@log_app.command("show")
+@log_app.command("show", context_settings={"ignore_unknown_options": True})
 @_refusing
 def log_show(
     first: Annotated[int, typer.Argument(help="First record; negative counts from the end.")] = -20,
@@ -416,7 +413,7 @@ def log_show(
     from ioc.log.show import lines
     from ioc.model import SeriesAdded
 
-    reader = LogReader(_settings(file, data).data / "log")
+    reader = LogReader(_log_folder(file, data))
     names = {}
     if rows:
         added = (record.body for record in reader.read(0) if isinstance(record.body, SeriesAdded))
@@ -435,7 +432,7 @@ def log_verify(file: ConfigOption = None, data: DataOption = None) -> None:
     from ioc.log import verify
     from ioc.log.reader import LogReader
 
-    reader = LogReader(_settings(file, data).data / "log")
+    reader = LogReader(_log_folder(file, data))
     verify.unbroken(reader)
     bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=err)
     with bar:
@@ -446,6 +443,13 @@ def log_verify(file: ConfigOption = None, data: DataOption = None) -> None:
         f"Nguyên vẹn / Sound: {reader.last_number} records, {reader.last_output_seq} transitions",
         highlight=False,
     )
+
+
+def _log_folder(file: Path | None, data: Path | None) -> Path:
+    folder = _settings(file, data).data / "log"
+    if not any(folder.glob("*.sqlite")):
+        raise LogError(f"không có nhật ký / there is no log in {folder}; name the data folder with --data")
+    return folder
 
 
 def _version(show: bool) -> None:

@@ -19,6 +19,7 @@ import asyncpg
 from ioc.config import Config
 from ioc.errors import IocError, LogError
 from ioc.log.mounts import refuse_unsuitable
+from ioc.offline import accounts
 from ioc.pack import Pack
 from ioc.publish import Publisher
 
@@ -54,6 +55,7 @@ def examine(config: Config) -> Iterator[Finding]:
     yield _broker(config)
     yield _database(config)
     yield _port(config)
+    yield _people(config)
 
 
 def _python() -> Finding:
@@ -64,19 +66,30 @@ def _python() -> Finding:
 
 
 def _folder(data: Path) -> Finding:
+    vi, en = "Thư mục dữ liệu", "Data folder"
+    place = _existing(data)
     try:
-        data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        refuse_unsuitable(data)
-    except (OSError, LogError) as error:
-        return Finding("Thư mục dữ liệu", "Data folder", Result.BAD, str(error))
-    if not os.access(data, os.W_OK):
-        return Finding("Thư mục dữ liệu", "Data folder", Result.BAD, f"{data} cannot be written by this user")
-    return Finding("Thư mục dữ liệu", "Data folder", Result.GOOD, str(data))
+        refuse_unsuitable(place)
+    except LogError as error:
+        return Finding(vi, en, Result.BAD, str(error))
+    if not place.is_dir():
+        return Finding(vi, en, Result.BAD, f"{place} is not a folder")
+    if not os.access(place, os.W_OK):
+        return Finding(vi, en, Result.BAD, f"{place} cannot be written by this user")
+    return Finding(vi, en, Result.GOOD, str(data) if place == data else f"{data} will be made in {place}")
+
+
+def _existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that is there: the doctor changes nothing."""
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return path
 
 
 def _sync(data: Path) -> Finding:
     """How long the disk takes to make a page durable: every latency adds it."""
-    path = data / ".doctor"
+    path = _existing(data) / ".ioc-doctor"
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
         try:
@@ -97,7 +110,7 @@ def _sync(data: Path) -> Finding:
 
 
 def _disk(config: Config) -> Finding:
-    free = shutil.disk_usage(config.data if config.data.exists() else config.data.parent).free
+    free = shutil.disk_usage(_existing(config.data)).free
     good = free > config.log.disk_low_bytes
     detail = f"{free / 1e9:.1f} GB free" + ("" if good else ", less than log.disk_low_bytes: free some")
     return Finding("Dung lượng đĩa", "Disk space", Result.GOOD if good else Result.BAD, detail)
@@ -166,3 +179,18 @@ def _port(config: Config) -> Finding:
             detail = f"{config.web.host}:{config.web.port}: {error.strerror} (an instance may be running)"
             return Finding("Cổng web", "Web port", Result.DOUBT, detail)
     return Finding("Cổng web", "Web port", Result.GOOD, f"{config.web.host}:{config.web.port} is free")
+
+
+def _people(config: Config) -> Finding:
+    vi, en = "Tài khoản", "Accounts"
+    if not any((config.data / "log").glob("*.sqlite")):
+        return Finding(
+            vi, en, Result.DOUBT, "no log yet; make the first account with: ioc user add NAME --role admin"
+        )
+    try:
+        users = accounts(config.data).users
+    except LogError as error:
+        return Finding(vi, en, Result.BAD, str(error))
+    if not users:
+        return Finding(vi, en, Result.DOUBT, "nobody can log in yet: ioc user add NAME --role admin")
+    return Finding(vi, en, Result.GOOD, f"{len(users)} can log in")

@@ -92,7 +92,7 @@ class Pack:
                 raise PackError(
                     name.relative_to(folder).as_posix(), 0, "", f"cannot be read: {error}"
                 ) from error
-        return Pack._build(files, settings)
+        return Pack._build(files, settings, folder)
 
     @staticmethod
     def from_blob(blob: bytes) -> Pack:
@@ -101,13 +101,13 @@ class Pack:
         return Pack._build(data["files"], Settings.model_validate(data["settings"]))
 
     @staticmethod
-    def _build(files: dict[str, str], settings: Settings) -> Pack:
+    def _build(files: dict[str, str], settings: Settings, folder: Path | None = None) -> Pack:
         blob = json.dumps(
             {"files": files, "settings": _plain(settings)}, ensure_ascii=False, sort_keys=True
         ).encode()
         pack_file, _ = load(PackFile, files["pack.yaml"], "pack.yaml")
         quantities = _quantities(files)
-        stations = _stations(files, quantities)
+        stations = _stations(files, quantities, _communes(folder, pack_file.map) if folder else None)
         registry = Registry(stations, quantities)
         rules = _rules(files, registry)
         for series_id in pack_file.trends:
@@ -128,7 +128,22 @@ def _quantities(files: dict[str, str]) -> dict[str, Quantity]:
     return file.quantities
 
 
-def _stations(files: dict[str, str], quantities: dict[str, Quantity]) -> tuple[Station, ...]:
+def _communes(folder: Path, name: str) -> frozenset[str] | None:
+    """The codes on the pack's map, or None where it has none."""
+    if not name:
+        return None
+    try:
+        features = json.loads((folder / name).read_text("utf-8"))["features"]
+        return frozenset(str(feature["properties"]["code"]) for feature in features)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PackError(
+            "pack.yaml", 0, "map", f"{name} cannot be read as GeoJSON with codes: {error!r}"
+        ) from error
+
+
+def _stations(
+    files: dict[str, str], quantities: dict[str, Quantity], communes: frozenset[str] | None
+) -> tuple[Station, ...]:
     stations: list[Station] = []
     seen: dict[str, str] = {}
     for name in sorted(n for n in files if n.startswith("stations/")):
@@ -140,6 +155,8 @@ def _stations(files: dict[str, str], quantities: dict[str, Quantity]) -> tuple[S
                     name, lines, (*here, "id"), f"station {station.id!r} stands already in {seen[station.id]}"
                 )
             seen[station.id] = name
+            if communes is not None and station.commune not in communes:
+                _fault(name, lines, (*here, "commune"), f"no commune {station.commune!r} on the pack's map")
             ids: set[tuple[str, str]] = set()
             for j, entry in enumerate(station.series):
                 if entry.quantity not in quantities:

@@ -94,15 +94,20 @@ def load(model: type[M], text: str, file: str) -> tuple[M, dict[Path, int]]:
     try:
         return model.model_validate(data), lines
     except ValidationError as error:
-        fault = error.errors()[0]
-        path = tuple(fault["loc"])
-        known = _known(data, path)
-        reason = fault["msg"].removeprefix("Value error, ")
+        # A key that nobody knows explains more than the one that it leaves missing.
+        faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
+        fault = faults[0]
+        known = _known(data, tuple(fault["loc"]), missing=fault["type"] == "missing")
+        reason = (
+            "this key is unknown"
+            if fault["type"] == "extra_forbidden"
+            else fault["msg"].removeprefix("Value error, ")
+        )
         raise PackError(file, line_of(lines, known), dotted(known), reason) from error
 
 
-def _known(data: Any, path: Path) -> Path:
-    """The path without pydantic's own parts (union tags and the like); a missing last key stays."""
+def _known(data: Any, path: Path, *, missing: bool) -> Path:
+    """The path without pydantic's own parts (union tags and the like); a last key that is missing stays."""
     out: list[Any] = []
     for i, part in enumerate(path):
         keys = {str(k): k for k in data} if isinstance(data, dict) else {}
@@ -113,6 +118,6 @@ def _known(data: Any, path: Path) -> Path:
         elif isinstance(data, list) and isinstance(part, int) and part < len(data):
             out.append(part)
             data = data[part]
-        elif i == len(path) - 1 and isinstance(data, dict) and part != "[key]":
+        elif missing and i == len(path) - 1 and isinstance(data, dict):
             out.append(part)
     return tuple(out)

@@ -14,6 +14,7 @@ SCRIPT = Path(__file__).parent / "broker.mjs"
 PORT_BUSY = 3
 """The script's exit code when another program has the port."""
 START_TIMEOUT_S = 20.0
+EXIT_TIMEOUT_S = 2.0
 
 
 class PortBusy(BrokerUnavailable):
@@ -41,9 +42,12 @@ class DemoBroker:
             line = await asyncio.wait_for(process.stdout.readline(), START_TIMEOUT_S)
             return DemoBroker(process, int(json.loads(line)["port"]))
         except (TimeoutError, ValueError, KeyError) as error:
-            if process.returncode is None:
+            # Its output ends a moment before its exit code is known, and a kill in between would lose the code.
+            try:
+                code = await asyncio.wait_for(process.wait(), EXIT_TIMEOUT_S)
+            except TimeoutError:
                 process.kill()
-            code = await process.wait()
+                code = await process.wait()
             if code == PORT_BUSY:
                 raise PortBusy(f"port {port} is in use") from error
             raise BrokerUnavailable(f"the demo broker did not start (exit code {code})") from error

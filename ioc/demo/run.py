@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
-from ioc import child
+from ioc import child, logs
 from ioc.app import App
 from ioc.config import PACKS, Config, Database, Mqtt, Web
 from ioc.credentials import hash_password, new_password, new_token, token_digest
@@ -28,7 +28,7 @@ from ioc.demo.broker import DemoBroker, PortBusy
 from ioc.demo.postgres import DemoPostgres
 from ioc.errors import ConfigError
 from ioc.model import AddToken, Command, RevokeToken, Role, SetUser, Verdict
-from ioc.pack import Settings
+from ioc.pack import Pack, Settings
 
 WEB_PORT = 8080
 MQTT_PORT = 1883
@@ -99,12 +99,16 @@ def default_data() -> Path:
 async def run(options: Options, say: Callable[[str], None]) -> None:
     """Until Ctrl-C. Raises IocError with a sentence when something cannot be had."""
     text = _TEXT[options.lang]
+    if not 0 < options.port < 65536:
+        raise ConfigError(f"--port must be 1 to 65535, not {options.port}")
+    Pack.read(options.pack, Settings(simulated=True))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
         data = _data_folder(options, stack)
+        logs.configure(data / "demo.log")
         port = _free_port(options.port, text["busy"], say)
         mqtt_url = options.mqtt_url
         postgres, broker = await asyncio.gather(
@@ -157,7 +161,7 @@ def _data_folder(options: Options, stack: contextlib.AsyncExitStack) -> Path:
 
 
 def _free_port(wanted: int, text: str, say: Callable[[str], None]) -> int:
-    for port in range(wanted, wanted + PORTS_TRIED):
+    for port in range(wanted, min(wanted + PORTS_TRIED, 65536)):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -246,12 +250,23 @@ def _has_display() -> bool:
     )
 
 
+def _command() -> str:
+    """How this program is called from where the reader stands."""
+    if shutil.which("ioc"):
+        return "ioc"
+    program = Path(sys.argv[0]).absolute()
+    return str(program.relative_to(Path.cwd())) if program.is_relative_to(Path.cwd()) else str(program)
+
+
 def _welcome(
     options: Options, text: dict[str, str], data: Path, port: int, mqtt_url: str, password: str, wall: str
 ) -> list[str]:
     address = mqtt_url.rsplit("@", 1)[-1].removeprefix("mqtt://")
     kept = text["temporary"] if options.ephemeral else text["discard"]
-    send = "ioc send ioc/v1/disaster/lao_cai/water_level 84.2"
+    send = f"{_command()} send ioc/v1/disaster/lao_cai/water_level 84.2"
+    if options.ephemeral or options.data is not None or options.mqtt_url:
+        # Only the demo in its usual folder is found by `ioc send` by itself.
+        send += f" --mqtt-url mqtt://{address}"
     wide = max(len(text[key]) for key in ("wall", "console", "mqtt", "data")) + 3
     return [
         "",

@@ -51,7 +51,7 @@ class Small:
 SMALL = (
     Small("environment/yen_bai/pm25", 62.0),
     Small("disaster/y_ty/wind_speed", 18.6),
-    Small("disaster/muong_khuong/rain_24h", 56.0),
+    Small("energy/ss_500_lao_cai/frequency", 49.74),
     Small("disaster/o_quy_ho/visibility", 700.0),
     Small("energy/ss_220_yen_bai/frequency", 50.26),
     Small("energy/ss_110_suoi_bac/voltage_110kv", 102.5),

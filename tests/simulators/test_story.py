@@ -80,6 +80,11 @@ def test_afterwards_one_small_thing_happens_every_three_minutes_and_passes(
         assert story.value(event.series_id, begin_us + event.length_us, 1.0) == 1.0
 
 
+def test_nothing_passes_in_a_minute_that_is_a_total_or_mean_of_hours() -> None:
+    slow = ("rain_", "_24h", "water_level", "discharge")
+    assert not [x for x in s.SMALL if x.target is not None and any(word in x.series_id for word in slow)]
+
+
 def test_every_series_of_the_story_is_in_the_pack(by_id: dict[str, Series]) -> None:
     for series_id in (s.RIVER, s.DISCHARGE, *s.SILENT, *(event.series_id for event in s.SMALL)):
         assert series_id in by_id

@@ -2,13 +2,16 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import en from '../src/i18n/en.json' with { type: 'json' };
+import { translator } from '../src/i18n/index.ts';
 import vi from '../src/i18n/vi.json' with { type: 'json' };
-import type { Alarm, Limit, Transition } from '../src/protocol.ts';
+import type { Alarm, Limit, Point, Transition } from '../src/protocol.ts';
 import { fold, matches } from '../src/shared/fold.ts';
 import { decimals, Format } from '../src/shared/format.ts';
+import { clearest, covered } from '../src/shared/label.ts';
 import { byUrgency, letter, slots, topWaiting } from '../src/shared/order.ts';
 import { Store } from '../src/shared/store.ts';
 import { columns, limitsShown, rangeFor, Trend, windowFor } from '../src/shared/trend.ts';
+import { limitOf, readingOf, valueOf } from '../src/shared/words.ts';
 
 const alarm = (id: string, fields: Partial<Alarm> = {}): Alarm =>
   ({ id, priority: 3, state: 'UNACKED', version: 1, raised_at: '2026-11-24T03:00:00.000000Z', ...fields }) as Alarm;
@@ -46,7 +49,10 @@ describe('format', () => {
     assert.equal(f.age(97_200_000), '1 ngày 3 giờ');
     assert.equal(f.age(-5), '00:00');
     assert.equal(f.span(420_000), '7\u00a0ph');
-    assert.equal(f.minutes(102), '1 ph 42 s');
+    assert.equal(f.minutes(102), '1\u00a0ph\u00a042\u00a0s');
+    assert.equal(f.minutes(120), '2\u00a0ph');
+    assert.equal(f.lasting(15), '15\u00a0s');
+    assert.equal(f.lasting(2 * 86_400), '2\u00a0ngày');
   });
 
   it('knows how many decimals a resolution means', () => {
@@ -150,6 +156,50 @@ describe('trend', () => {
     const { min, max } = rangeFor([50, 50], [], 0.01);
     assert.ok(min < 50 && max > 50);
     assert.deepEqual(rangeFor([null], [limit(1)], 1).shown, []);
+  });
+});
+
+describe('what an alarm is about', () => {
+  const f = new Format('vi', 'Asia/Ho_Chi_Minh');
+  const points = (fields: Partial<Point> = {}) =>
+    new Map([['a', { series: 'a', t: 1_000_000, value: 84.2, flags: 0, age_known: true, state: 'normal', priority: 1, ...fields } as Point]]);
+  const limit = alarm('l', { series: 'a', value: 83.5, unit: 'm', resolution: 0.01, level_name: { vi: 'Báo động III', en: 'Level III' }, limit: 83.5 });
+  const silent = alarm('s', { series: 'a', value: 15, unit: 's', resolution: 1, level_name: null, limit: 15, condition: 'active' });
+
+  it('is the value now while the series is alive, else that of the last step', () => {
+    assert.deepEqual(readingOf(limit, points(), 0), { value: 84.2, of: 'now' });
+    assert.deepEqual(readingOf(limit, points({ state: 'stale' }), 0), { value: 83.5, of: 'step' });
+    assert.deepEqual(readingOf({ ...limit, state: 'NORMAL' }, points(), 0), { value: 83.5, of: 'step' });
+    assert.deepEqual(readingOf(limit, new Map(), 0), { value: 83.5, of: 'step' });
+  });
+
+  it('is how old the newest data is while a series is silent, and its limit has a unit', () => {
+    assert.equal(valueOf(silent, f, points({ state: 'stale' }), 1_102_000), '1\u00a0ph\u00a042\u00a0s');
+    assert.deepEqual(readingOf(silent, points({ state: 'stale', age_known: false }), 1_102_000), { value: 15, of: 'step' });
+    assert.deepEqual(readingOf(silent, points({ state: 'never', t: null }), 1_102_000), { value: 15, of: 'step' });
+    assert.deepEqual(readingOf({ ...silent, condition: 'normal' }, points(), 1_102_000), { value: 15, of: 'step' });
+    assert.equal(limitOf(silent, f, translator('vi')), 'ngưỡng 15\u00a0s');
+    assert.equal(limitOf(limit, f, translator('vi')), 'Báo động III 83,50');
+  });
+});
+
+describe('label', () => {
+  const box = (left: number, top: number) => ({ left, right: left + 10, top, bottom: top + 10 });
+
+  it('is in the way of a curve along it, less of one across it, and of none beside it or in a hole', () => {
+    assert.equal(covered(box(40, 45), [0, 80], [50, 50]), 11);
+    assert.equal(covered(box(40, 45), [45, 45], [0, 100]), 1);
+    assert.equal(covered(box(40, 70), [0, 100], [0, 100]), 0);
+    assert.equal(covered(box(40, 45), [0, 30, 60, 100], [50, null, 50, 50]), 0);
+    assert.equal(covered(box(40, 45), [45], [50]), 1);
+  });
+
+  it('stands in the first place that is clear, else in the clearest', () => {
+    const [along, across, clear] = [box(40, 45), box(60, 80), box(40, 70)];
+    const [xs, ys] = [[0, 65, 65.5], [50, 50, 150]];
+    assert.equal(clearest([along, across, clear], xs, ys), clear);
+    assert.equal(clearest([along, across], xs, ys), across);
+    assert.equal(clearest([], xs, ys), undefined);
   });
 });
 

@@ -7,7 +7,7 @@ import { ms } from '../shared/format.ts';
 import { Plot } from '../shared/plot.ts';
 import { lookOf, shape } from '../shared/shapes.ts';
 import { columns, rangeFor, Trend } from '../shared/trend.ts';
-import { backlogMark, limitName, limitOf, stationOf, valueOf } from '../shared/words.ts';
+import { backlogMark, limitName, limitOf, readingOf, stationOf, valueOf } from '../shared/words.ts';
 import { Fault, newKey, rest } from '../shared/rest.ts';
 import { mayAck, saveNote, type Console, type Opened } from './state.ts';
 
@@ -92,13 +92,13 @@ export class Detail {
     if (!opened || !alarm || opened.busy || !isWaiting(alarm) || !mayAck(this.#state)) return;
     opened.busy = true;
     opened.message = null;
-    opened.key ??= newKey();
+    if (opened.key?.version !== alarm.version) opened.key = { version: alarm.version, text: newKey() };
     this.#changed();
     const good = (text: string) => (opened.message = { kind: 'good', text });
     const bad = (text: string) => (opened.message = { kind: 'bad', text });
     let settled = true;
     try {
-      const answer = await rest.ack(alarm.id, alarm.version, this.#state.notes.get(alarm.id) ?? '', opened.key);
+      const answer = await rest.ack(alarm.id, alarm.version, this.#state.notes.get(alarm.id) ?? '', opened.key.text);
       store.offer(answer);
       saveNote(this.#state, alarm.id, '');
       good(t('ack.done'));
@@ -181,10 +181,11 @@ export class Detail {
   }
 
   #facts(alarm: Alarm): TemplateResult {
-    const { t, f, now } = this.#state;
+    const { t, f, now, store } = this.#state;
+    const reading = readingOf(alarm, store.points, now);
     const fact = (name: string, value: unknown, more = '') => html`<div class=${more}><dt>${name}</dt><dd>${value}</dd></div>`;
     return html`<dl class="facts">
-      ${alarm.value === null ? nothing : fact(t('detail.value'), valueOf(alarm, f), 'big')}
+      ${reading.value === null ? nothing : fact(t(`detail.value.${reading.of}`), valueOf(alarm, f, store.points, now), 'big')}
       ${limitOf(alarm, f, t) ? fact(t('detail.limit'), limitOf(alarm, f, t)) : nothing}
       ${fact(t('detail.condition'), t(`condition.${alarm.condition}`))}
       ${fact(t('detail.raised'), f.moment(ms(alarm.raised_at), now))}
@@ -202,14 +203,20 @@ export class Detail {
       ? html`<form class="ack" @submit=${(e: Event) => { e.preventDefault(); void this.acknowledge(); }}>
           <label><span>${t('ack.note')}</span>
             <textarea name="note" rows="2" maxlength="500" data-testid="note" placeholder=${t('ack.note.placeholder')}
-              .value=${notes.get(alarm.id) ?? ''} @input=${(e: Event) => saveNote(this.#state, alarm.id, (e.target as HTMLTextAreaElement).value)}></textarea>
+              .value=${notes.get(alarm.id) ?? ''} @input=${(e: Event) => saveNote(this.#state, alarm.id, (e.target as HTMLTextAreaElement).value)} @keydown=${this.#sent}></textarea>
           </label>
-          <div class="bottom"><button type="submit" class="primary" data-testid="ack" ?disabled=${opened.busy}>${opened.busy ? t('ack.busy') : t('ack.button')}</button></div>
+          <div class="bottom"><button type="submit" class="primary" data-testid="ack" aria-keyshortcuts="Control+Enter" ?disabled=${opened.busy}>${opened.busy ? t('ack.busy') : t('ack.button')}</button></div>
         </form>`
       : nothing}
       <p class="message ${opened.message?.kind ?? ''}" role="status" data-testid="message">${opened.message?.text ?? ''}</p>
       ${alarm.state === 'NORMAL' ? html`<p class="message">${t('detail.closed')}</p>` : nothing}`;
   }
+
+  #sent = (event: KeyboardEvent): void => {
+    if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    void this.acknowledge();
+  };
 
   #guidance({ detail }: Opened): TemplateResult | typeof nothing {
     const text = pick(this.#state.lang, detail?.guidance);
@@ -217,17 +224,17 @@ export class Detail {
   }
 
   #trend({ trend }: Opened, alarm: Alarm): TemplateResult | typeof nothing {
-    const { t, f } = this.#state;
+    const { t, f, store, now } = this.#state;
     if (!alarm.series) return nothing;
     return html`<h3>${t('detail.trend')}${trend ? html` <small>${trend.series.unit}${trend.series.datum ? ` · ${trend.series.datum}` : ''} · ${t(`detail.trend.${trend.source}`)}</small>` : nothing}</h3>
       ${trend && !trend.trend.samples.length
         ? html`<p class="quiet">${t('detail.trend.none')}</p>`
-        : html`<div class="plot" role="img" aria-label=${t('wall.trend.label', { name: pick(f.lang, alarm.series_name), value: valueOf(alarm, f) })} ${ref(this.#chart)}></div>`}`;
+        : html`<div class="plot" role="img" aria-label=${t('wall.trend.label', { name: pick(f.lang, alarm.series_name), value: valueOf(alarm, f, store.points, now) })} ${ref(this.#chart)}></div>`}`;
   }
 
   /** After the template is in the page. */
   draw(): void {
-    const { opened, f, now, instance } = this.#state;
+    const { opened, f, now, instance, store } = this.#state;
     const element = this.#chart.value ?? null;
     const read = opened?.trend;
     if (!element || !element.isConnected || !read || !instance) return;
@@ -244,7 +251,7 @@ export class Detail {
     const [xs, ys] = columns(samples, read.series.interval_s);
     const { min, max, shown } = rangeFor(ys, read.series.limits, read.series.resolution);
     const alarm = this.#alarm(opened);
-    const value = alarm?.value ?? null;
+    const value = alarm ? readingOf(alarm, store.points, now).value : null;
     this.#plot!.update({
       columns: [xs, ys],
       from: from / 1000,

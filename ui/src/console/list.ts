@@ -133,7 +133,7 @@ export class AlarmList {
   }
 
   #row(alarm: Alarm, closed: boolean): TemplateResult {
-    const { t, f, now, route } = this.#state;
+    const { t, f, now, route, store } = this.#state;
     const late = backlogMark(alarm, t);
     const who = alarm.state === 'ACKED' ? (alarm.acked_by_name ?? '') : alarm.state === 'RETURNED' ? t('state.waiting') : t(`priority.${alarm.priority}`);
     const look = closed ? { ...lookOf(alarm), hollow: true, flashing: false, ring: false } : lookOf(alarm);
@@ -147,7 +147,7 @@ export class AlarmList {
           <b>${pick(f.lang, alarm.title)}</b>
           <small>${placeOf(alarm, f)}${late ? html` · <span class="dashed">${late}</span>` : nothing}</small>
         </span>
-        <span class="value"><b>${valueOf(alarm, f)}</b><small>${limitOf(alarm, f, t)}</small></span>
+        <span class="value"><b>${valueOf(alarm, f, store.points, now)}</b><small>${limitOf(alarm, f, t)}</small></span>
         <span class="state">
           <b>${closed ? t('state.NORMAL') : alarm.condition === 'unknown' ? html`<span class="dashed">${t('condition.unknown')}</span>` : t(`state.${alarm.state}`)}</b>
           <small>${closed ? '' : alarm.condition === 'unknown' && alarm.state !== 'ACKED' ? t(`state.${alarm.state}`) : who}</small>

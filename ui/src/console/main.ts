@@ -23,7 +23,7 @@ const PAGES: readonly Page[] = ['alarms', 'feeds', 'quarantine', 'journal'];
 const store = new Store();
 const client = new Client(
   browserEnv(() => draw()),
-  [{ topic: 'alarms', max_hz: 4 }, { topic: 'feeds', max_hz: 1 }, { topic: 'kpi', max_hz: 1 }],
+  [{ topic: 'alarms', max_hz: 4 }, { topic: 'points', max_hz: 1 }, { topic: 'feeds', max_hz: 1 }, { topic: 'kpi', max_hz: 1 }],
   {
     welcome: ({ user }) => {
       state.me = user;
@@ -219,7 +219,7 @@ function bar(): TemplateResult {
 
 function help(): TemplateResult {
   const { t } = state;
-  const keys = [['j  k', 'keys.jk'], ['a', 'keys.a'], ['c', 'keys.c'], ['/', 'keys.slash'], ['m', 'keys.m'], ['Esc', 'keys.escape'], ['?', 'keys.help']] as const;
+  const keys = [['j  k', 'keys.jk'], ['a', 'keys.a'], ['Ctrl Enter', 'keys.enter'], ['/', 'keys.slash'], ['m', 'keys.m'], ['Esc', 'keys.escape'], ['?', 'keys.help']] as const;
   return html`<div class="veil" @click=${() => toggleHelp(false)}>
     <div class="help" role="dialog" aria-modal="true" aria-label=${t('keys.title')} data-testid="help" @click=${(e: Event) => e.stopPropagation()}>
       <h2>${t('keys.title')}</h2>
@@ -257,8 +257,7 @@ function key(event: KeyboardEvent): void {
   const meanings: Record<string, () => void> = {
     j: () => step(1),
     k: () => step(-1),
-    a: () => void detail.acknowledge(),
-    c: () => focus('textarea[name=note]'),
+    a: () => focus('textarea[name=note]'),
     '/': () => focus('input[name=query]'),
     '?': () => toggleHelp(!helping),
   };

@@ -31,8 +31,8 @@ export interface Opened {
   trend: { series: Series; trend: Trend; source: 'memory' | 'history' } | null;
   message: { kind: 'good' | 'bad'; text: string } | null;
   busy: boolean;
-  /** Of the acknowledgement under way: the same again until the server has answered, so that it counts once. */
-  key: string | null;
+  /** Of the acknowledgement under way: the same again until the server has answered, so that it counts once. Another version is another request. */
+  key: { version: number; text: string } | null;
 }
 
 export interface Console {

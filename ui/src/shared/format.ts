@@ -112,7 +112,13 @@ export class Format {
   minutes(seconds: number): string {
     const whole = Math.round(seconds);
     const min = this.lang === 'vi' ? 'ph' : 'min';
-    return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)} ${min} ${whole % 60} s`;
+    if (whole < 60) return `${whole}\u00a0s`;
+    return `${Math.floor(whole / 60)}\u00a0${min}${whole % 60 ? `\u00a0${whole % 60}\u00a0s` : ''}`;
+  }
+
+  /** How long something has gone on: to the second within the first hour, then in its greatest unit. */
+  lasting(seconds: number): string {
+    return seconds < 3600 ? this.minutes(seconds) : this.span(seconds * 1000);
   }
 }
 

@@ -3,6 +3,7 @@
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
 import type { Limit } from '../protocol.ts';
+import { clearest, overlap, type Box } from './label.ts';
 
 export interface Chart {
   columns: [number[], (number | null)[]];
@@ -156,10 +157,11 @@ export class Plot {
     ctx.restore();
   }
 
-  #limits({ ctx, bbox, valToPos }: uPlot, colour: (name: string) => string, font: string, tone: (p: number) => string): void {
+  #limits(plot: uPlot, colour: (name: string) => string, font: string, tone: (p: number) => string): void {
     const scale = devicePixelRatio;
     const size = this.#style.size * scale;
-    const taken: number[] = [];
+    const { ctx, bbox, valToPos } = plot;
+    const taken: Box[] = [];
     ctx.save();
     ctx.font = font.replace(/^[\d.]+/, String(size));
     ctx.textBaseline = 'alphabetic';
@@ -177,19 +179,34 @@ export class Plot {
       ctx.moveTo(bbox.left, y);
       ctx.lineTo(bbox.left + bbox.width, y);
       ctx.stroke();
-      const above = y - size * 1.3 > bbox.top - size * 0.3;
-      const base = above ? y - size * 0.32 : y + size * 1.02;
-      if (base > bbox.top + bbox.height || taken.some((other) => Math.abs(other - base) < size * 1.15)) continue;
-      taken.push(base);
+      const box = this.#room(plot, y, Math.min(ctx.measureText(label).width, bbox.width - size * 0.5), taken);
+      if (!box) continue;
+      taken.push(box);
+      const base = box.top + size * 0.9;
       ctx.setLineDash([]);
-      ctx.lineWidth = size * 0.3;
+      ctx.lineWidth = size * 0.4;
       ctx.lineJoin = 'round';
       ctx.strokeStyle = colour('--raised');
-      ctx.strokeText(label, bbox.left + size * 0.25, base, bbox.width - size * 0.5);
+      ctx.strokeText(label, box.left, base, bbox.width - size * 0.5);
       ctx.fillStyle = colour('--soft');
-      ctx.fillText(label, bbox.left + size * 0.25, base, bbox.width - size * 0.5);
+      ctx.fillText(label, box.left, base, bbox.width - size * 0.5);
     }
     ctx.restore();
+  }
+
+  /** Room for a label on its line, best to the left and above it; undefined if others have taken it all. */
+  #room({ bbox, valToPos }: uPlot, y: number, width: number, taken: readonly Box[]): Box | undefined {
+    const size = this.#style.size * devicePixelRatio;
+    const [left, right] = [bbox.left + size * 0.25, bbox.left + bbox.width - size * 0.25];
+    const free = [left, right - width]
+      .flatMap((x) => [y - size * 1.22, y + size * 0.12].map((top) => ({ left: x, right: x + width, top, bottom: top + size * 1.15 })))
+      .filter((box) => box.top >= bbox.top - size * 0.3 && box.bottom <= bbox.top + bbox.height + size * 0.15 && !taken.some((other) => overlap(box, other)));
+    const [xs, ys] = this.#chart.columns;
+    return clearest(
+      free,
+      xs.map((x) => valToPos(x, 'x', true)),
+      ys.map((value) => (value === null ? null : valToPos(value, 'y', true))),
+    );
   }
 
   #end({ ctx, valToPos }: uPlot, colour: (name: string) => string, tone: (p: number) => string): void {

@@ -4,19 +4,36 @@ import { pick } from '../i18n/index.ts';
 import type { Alarm, Limit, Point } from '../protocol.ts';
 import type { Format } from './format.ts';
 
-/** The value now where the series is alive, else that of the alarm's last step. Only limits are about the value itself. */
-export function valueOf(alarm: Alarm, f: Format, points?: ReadonlyMap<string, Point>): string {
-  const point = alarm.series !== null && alarm.level_name !== null ? points?.get(alarm.series) : undefined;
-  const value = point?.state === 'normal' && point.value !== null ? point.value : alarm.value;
-  return f.measured(value, alarm.unit, alarm.resolution);
+export interface Reading {
+  readonly value: number | null;
+  /** What it is: the series' value now, the age of its newest data, or the value of the alarm's last step. */
+  readonly of: 'now' | 'age' | 'step';
 }
+
+/** What an alarm is about as it stands now, where that is known. A limit is about the value itself; an alarm that counts
+ * seconds is about the data's age, which goes on growing after its last step. */
+export function readingOf(alarm: Alarm, points: ReadonlyMap<string, Point>, now: number): Reading {
+  const point = alarm.series === null || alarm.state === 'NORMAL' ? undefined : points.get(alarm.series);
+  if (point && alarm.level_name !== null) {
+    if (point.state === 'normal' && point.value !== null) return { value: point.value, of: 'now' };
+  } else if (point && alarm.unit === 's' && alarm.condition !== 'normal' && point.state !== 'normal' && point.age_known && point.t !== null) {
+    return { value: Math.max(0, Math.floor((now - point.t) / 1000)), of: 'age' };
+  }
+  return { value: alarm.value, of: 'step' };
+}
+
+export const valueOf = (alarm: Alarm, f: Format, points: ReadonlyMap<string, Point>, now: number): string =>
+  measured(readingOf(alarm, points, now).value, alarm, f);
+
+/** Seconds are a length of time, which people read in minutes and hours. */
+const measured = (value: number | null, alarm: Alarm, f: Format): string =>
+  alarm.unit === 's' && value !== null ? f.lasting(value) : f.measured(value, alarm.unit, alarm.resolution);
 
 /** "Báo động III 83,50": the level's name, with the figure unless the name has it already. */
 export function limitOf(alarm: Alarm, f: Format, t: Translate): string {
   const name = pick(f.lang, alarm.level_name);
   if (alarm.limit === null) return name;
-  const figure = f.value(alarm.limit, alarm.resolution);
-  return name ? named(name, figure, alarm.limit) : t('wall.limit', { limit: figure });
+  return name ? named(name, f.value(alarm.limit, alarm.resolution), alarm.limit) : t('wall.limit', { limit: measured(alarm.limit, alarm, f) });
 }
 
 export function limitName(limit: Limit, resolution: number | null, f: Format): string {

@@ -19,7 +19,7 @@ export function banner(wall: Wall): TemplateResult {
   }
   const row = wall.slots.rows.indexOf(top);
   const limit = limitOf(top, f, t);
-  const value = top.value === null ? '' : ` — ${valueOf(top, f, store.points)}${limit ? ` (${limit})` : ''}`;
+  const value = top.value === null ? '' : ` — ${valueOf(top, f, store.points, wall.now)}${limit ? ` (${limit})` : ''}`;
   const state = top.state === 'RETURNED' ? t('state.RETURNED') : top.condition === 'unknown' ? t('condition.unknown') : '';
   const details = [
     state,

@@ -39,7 +39,7 @@ function counts(wall: Wall): TemplateResult {
 /** What is not known yet is no zero. */
 const count = (wall: Wall, priority: Priority, open: number | null, unacked: number) => html`
   <li class="count ${open ? '' : 'zero'}" data-testid="count" data-priority=${priority}>
-    ${shape(priority, { quiet: !open })}
+    ${shape(priority, { quiet: !open, hollow: unacked === 0 })}
     <span class="figure">${open ?? '–'}</span>
     <span class="words">
       <span class="word">${wall.t(`priority.${priority}`)}</span>

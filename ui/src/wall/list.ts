@@ -43,7 +43,7 @@ function row(wall: Wall, alarm: Alarm, index: number): TemplateResult {
       <p class="place"><span>${late ? station : placeOf(alarm, f, station)}</span>${late ? html`<span class="mark" data-testid="backlog">${late}</span>` : nothing}</p>
     </div>
     <div class="value">
-      <p class="title">${valueOf(alarm, f, wall.store.points)}</p>
+      <p class="title">${valueOf(alarm, f, wall.store.points, wall.now)}</p>
       <p class="place">${limitOf(alarm, f, t)}</p>
     </div>
     <div class="age ${age >= 86_400_000 ? 'long' : ''}">${f.age(age)}</div>

@@ -12,6 +12,10 @@ import type { Tour } from './overlays.ts';
 
 /** Shapes on the map at most: beyond, the counts and the list tell. */
 const SHAPES_MAX = 60;
+/** The river's strokes, wide and faint before narrow and full: width in rem, opacity. */
+const RIVER = [[1.7, 0.35], [1.2, 0.5], [0.7, 1]] as const;
+/** Points between two of a river's line. */
+const SMOOTH_STEPS = 8;
 
 type Communes = GeoJSON.FeatureCollection;
 
@@ -35,7 +39,7 @@ export class MapView {
 
   load(map: { communes: Communes; river: GeoJSON.GeoJSON | null }): void {
     this.#communes = { ...map.communes, features: map.communes.features.map(drawable) };
-    this.#river = map.river;
+    this.#river = map.river && smooth(map.river);
     this.#drawn = '';
   }
 
@@ -44,7 +48,7 @@ export class MapView {
     const blind = this.#blindStations().size;
     const tour = this.#tour.shown(this.#wall);
     return html`<section class="panel map ${tour ? 'touring' : ''}" aria-label=${t('wall.map')}>
-      <div class="heading"><h2>${t('wall.map')}</h2><span data-testid="blind">${blind ? t('wall.map.blind', { n: blind }) : ''}</span></div>
+      <div class="heading"><h2>${t('wall.map')}</h2>${this.#riverName()}<span data-testid="blind">${blind ? t('wall.map.blind', { n: blind }) : ''}</span></div>
       <div class="field">
         <canvas role="img" aria-label=${t('wall.map.label', { communes: this.#communes?.features.length ?? 0, stations: this.#wall.stations.length })} ${ref(this.#canvas)}></canvas>
         <svg class="signs" aria-hidden="true">${this.#signs()}</svg>
@@ -52,6 +56,14 @@ export class MapView {
       </div>
       ${legend(this.#wall)}
     </section>`;
+  }
+
+  /** The legend's line below is full; what the band is called stands above. */
+  #riverName(): TemplateResult | typeof nothing {
+    const river = this.#river;
+    const { name, nameEn } = (river?.type === 'FeatureCollection' ? river.features[0]?.properties : null) ?? {};
+    const text = (this.#wall.settings.lang === 'en' && nameEn) || name;
+    return text ? html`<span class="water">${svg`<svg viewBox="0 0 30 20"><path d="M3 13c8-10 16 4 24-6"></path></svg>`}${text}</span>` : nothing;
   }
 
   /** After the template is in the page. Returns whether the geometry changed, so that shapes must be placed anew. */
@@ -110,26 +122,27 @@ export class MapView {
     context.fillStyle = '#383d43';
     context.strokeStyle = '#4b5259';
     context.lineWidth = rem * 0.1;
-    for (const feature of this.#communes!.features) {
-      context.beginPath();
-      path(feature);
-      context.fill();
-      context.stroke();
-    }
+    context.beginPath();
+    path(this.#communes!);
+    context.fill();
     if (this.#river) {
       context.save();
       // A river that leaves the province is drawn as far as the province goes.
-      context.beginPath();
-      path(this.#communes!);
       context.clip();
       context.beginPath();
       path(this.#river as GeoJSON.FeatureCollection);
-      context.strokeStyle = '#6a737b';
-      context.lineWidth = rem * 0.4;
       context.lineCap = 'round';
-      context.stroke();
+      context.strokeStyle = this.#colour('--water');
+      for (const [width, alpha] of RIVER) {
+        context.lineWidth = rem * width;
+        context.globalAlpha = alpha;
+        context.stroke();
+      }
       context.restore();
     }
+    context.beginPath();
+    path(this.#communes!);
+    context.stroke();
   }
 
   #hatch(context: CanvasRenderingContext2D, communes: ReadonlySet<string>, rem: number): void {
@@ -190,13 +203,13 @@ export class MapView {
     const project = this.#projection;
     if (!project) return nothing;
     const { width, height, left, rem } = this.#size;
-    const { f, slots } = this.#wall;
+    const { f, slots, store, now } = this.#wall;
     const { rows, rest } = slots;
     const alarms = [...rows, ...rest].filter(({ lat, lon }) => lat !== null && lon !== null).slice(0, SHAPES_MAX);
     const wanted: Place[] = alarms.flatMap((alarm) => {
       const at = project([alarm.lon!, alarm.lat!]);
       const row = rows.indexOf(alarm);
-      const label = row >= 0 && alarm.state === 'UNACKED' && alarm.priority <= 2 && alarm.value !== null ? valueOf(alarm, f, this.#wall.store.points) : '';
+      const label = row >= 0 && alarm.state === 'UNACKED' && alarm.priority <= 2 && alarm.value !== null ? valueOf(alarm, f, store.points, now) : '';
       return at ? [{ x: at[0], y: at[1], size: (row >= 0 ? 4.6 : 2.4) * rem, label: label.length * rem * 1.25 }] : [];
     });
     const places = arrange(wanted, { left: left + rem, top: rem * 0.5, right: width - rem, bottom: height - rem * 0.5 }, rem * 0.5);
@@ -205,12 +218,13 @@ export class MapView {
   }
 
   #sign(alarm: Alarm, place: ReturnType<typeof arrange>[number], row: number, rem: number): SVGTemplateResult {
+    const { f, store, now } = this.#wall;
     const { x, y, from, size, text } = place;
     const away = Math.hypot(x - from.x, y - from.y) > size * 0.4;
     return svg`<g>
       ${away ? svg`<path class="leader" d="M${from.x} ${from.y}L${x} ${y}" stroke-width=${rem * 0.18}></path><circle class="root" cx=${from.x} cy=${from.y} r=${rem * 0.4}></circle>` : nothing}
       ${shapeAt(alarm.priority, { ...lookOf(alarm), ...(row >= 0 ? { label: letter(row) } : {}) }, x, y, size)}
-      ${text ? svg`<text class="value" x=${text.x} y=${text.y + rem * 0.75} font-size=${rem * 2.1} stroke-width=${rem * 0.6} text-anchor=${text.anchor}>${valueOf(alarm, this.#wall.f, this.#wall.store.points)}</text>` : nothing}
+      ${text ? svg`<text class="value" x=${text.x} y=${text.y + rem * 0.75} font-size=${rem * 2.1} stroke-width=${rem * 0.6} text-anchor=${text.anchor}>${valueOf(alarm, f, store.points, now)}</text>` : nothing}
     </g>`;
   }
 }
@@ -229,6 +243,30 @@ export function drawable(feature: GeoJSON.Feature): GeoJSON.Feature {
   });
   const clean = made(polygons);
   return geoArea(clean) <= 2 * Math.PI ? clean : made(polygons.map((rings) => rings.map((ring) => ring.toReversed())));
+}
+
+/** A river of few points as a curve through all of them (Catmull-Rom), so that no gauge comes to lie off its bank. */
+export function smooth(river: GeoJSON.GeoJSON): GeoJSON.GeoJSON {
+  if (river.type === 'FeatureCollection') return { ...river, features: river.features.map((feature) => smooth(feature) as GeoJSON.Feature) };
+  if (river.type === 'Feature') return { ...river, geometry: smooth(river.geometry) as GeoJSON.Geometry };
+  if (river.type === 'LineString') return { ...river, coordinates: curve(river.coordinates) };
+  if (river.type === 'MultiLineString') return { ...river, coordinates: river.coordinates.map(curve) };
+  return river;
+}
+
+function curve(line: readonly GeoJSON.Position[]): GeoJSON.Position[] {
+  return line.flatMap((b, i) => {
+    const c = line[i + 1];
+    if (!c) return [b];
+    const [a, d] = [line[i - 1] ?? b, line[i + 2] ?? c];
+    return Array.from({ length: SMOOTH_STEPS }, (_, step) => {
+      const u = step / SMOOTH_STEPS;
+      return [0, 1].map((k) => {
+        const [p, q, r, s] = [a[k]!, b[k]!, c[k]!, d[k]!];
+        return q + 0.5 * u * (r - p + u * (2 * p - 5 * q + 4 * r - s + u * (3 * (q - r) + s - p)));
+      });
+    });
+  });
 }
 
 const legend = ({ t }: Wall): TemplateResult => html`

@@ -27,9 +27,9 @@ export const login = ({ t }: Pick<Wall, 't'>, refused: boolean): TemplateResult 
   </main>`;
 
 const TOUR_KEY = 'ioc.tour.closed';
-/** The simulator leaves a series alone for a minute after any message by hand; one that is no value cuts it. */
-const CUT = 'ioc send ioc/v1/environment/tang_loong/pm25 off';
-const SEND = 'ioc send ioc/v1/disaster/lao_cai/water_level 84.2';
+/** As they work from the checkout. The simulator leaves a series alone for a minute after any message by hand; one that is no value cuts it. */
+const CUT = '.venv/bin/ioc send ioc/v1/environment/tang_loong/pm25 off';
+const SEND = '.venv/bin/ioc send ioc/v1/disaster/lao_cai/water_level 84.2';
 const command = (text: string) => html`<code>${text.split('/').map((word, i) => (i ? html`/<wbr />${word}` : word))}</code>`;
 
 export class Tour {

@@ -2,7 +2,7 @@
 import { html, nothing, type TemplateResult } from 'lit';
 import { createRef, ref, type Ref } from 'lit/directives/ref.js';
 import { pick } from '../i18n/index.ts';
-import type { Point, Priority, Series } from '../protocol.ts';
+import { isWaiting, type Point, type Priority, type Series } from '../protocol.ts';
 import { Plot } from '../shared/plot.ts';
 import { rest } from '../shared/rest.ts';
 import { clockIcon, shape } from '../shared/shapes.ts';
@@ -85,12 +85,13 @@ export class Trends {
     const age = point?.t == null ? null : now - point.t;
     const name = series ? pick(f.lang, series.name) : id;
     const value = f.value(point?.value ?? null, series?.resolution ?? null);
+    const waits = !store.known || [...store.alarms.values()].some((alarm) => alarm.series === id && isWaiting(alarm));
     const why = point && point.state !== 'normal' && point.state !== 'stale' ? t(`point.${point.state}`) : '';
     return html`<figure class="panel trend ${stale ? 'stale' : ''}" data-testid="trend" data-series=${id}>
       <figcaption>
         <p class="name">${name}${known ? html` <span>· ${short(pick(f.lang, known.station.name))}</span>` : nothing}</p>
         <p class="reading p${point?.priority ?? 0}">
-          ${point?.priority ? shape(point.priority as Priority) : nothing}
+          ${point?.priority ? shape(point.priority as Priority, { hollow: !waits }) : nothing}
           <span class="figure">${value}</span>
           <span class="side">
             <span class="unit">${series?.unit ?? ''}</span>

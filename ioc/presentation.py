@@ -135,6 +135,10 @@ class Presenter:
         known = self._pack.rules.get(rule)
         return words(known.guidance) if known and known.guidance else None
 
+    def tells_silence(self, rule: str) -> bool:
+        """Whether a rule's alarm means that nothing comes from a series any more."""
+        return isinstance(self._pack.rules.get(rule), NoDataRule)
+
     def level_name(self, rule: str, level: int) -> Words | None:
         """What a level of a limit rule is called."""
         known = self._pack.rules.get(rule)

@@ -138,6 +138,11 @@ def test_the_same_key_gets_the_same_answer_and_changes_nothing_again(accounts: A
     assert accounts.account("binh") is None
 
 
+def test_a_key_that_was_used_for_one_account_changes_no_other(accounts: Accounts) -> None:
+    assert _feed(accounts, _set("binh", key="k1"), _set("chi", key="k1")) == [Verdict.DONE, Verdict.REFUSED]
+    assert accounts.account("chi") is None
+
+
 _USERS = st.sampled_from(["boss", "an", "binh", "system"])
 _COMMANDS = st.one_of(
     st.builds(

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from ioc import credentials as module
 from ioc.credentials import hash_password, new_password, new_token, token_digest, verify_password
 
 
@@ -41,6 +42,24 @@ def test_a_broken_secret_lets_nobody_in(broken: str) -> None:
 
 def test_without_an_account_every_password_is_wrong() -> None:
     assert verify_password(None, "x") is False
+
+
+def test_the_first_login_of_an_unknown_user_costs_what_that_of_a_known_one_does(
+    secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(of: str | None) -> list[str]:
+        done: list[str] = []
+        for name in ("hash", "verify"):
+            real = getattr(module._hasher, name)
+            monkeypatch.setattr(
+                module._hasher, name, lambda *args, name=name, real=real: (done.append(name), real(*args))[1]
+            )
+        module._nobody.cache_clear()
+        assert not verify_password(of, "x")
+        monkeypatch.undo()
+        return done
+
+    assert work(None) == work(secret) == ["hash", "verify"]
 
 
 def test_a_new_password_is_four_readable_groups_and_never_the_same() -> None:

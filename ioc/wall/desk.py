@@ -45,7 +45,7 @@ def from_here(request: Request, desk: Annotated[Desk, Depends(desk_of)]) -> None
     """What changes something must come from a page of ours."""
     if request.method in ("GET", "HEAD", "OPTIONS"):
         return
-    own = own_origin(request.headers, request.url.scheme, desk.services.origins)
+    own = own_origin(request.headers, request.scope["scheme"], desk.services.origins)
     if own is None:
         own = request.headers.get("sec-fetch-site") == "same-origin"
     if not own:

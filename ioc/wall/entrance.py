@@ -37,7 +37,7 @@ class TokenLogin(_Body):
 
 
 def _entered(request: Request, cookie: str, life_us: int) -> Response:
-    secure = request.url.scheme == "https"
+    secure = request.scope["scheme"] == "https"
     return Response(
         status_code=204, headers={"Set-Cookie": cookie_header(cookie, life_us // 1_000_000, secure)}
     )

@@ -121,6 +121,15 @@ class Points:
         self._touch(numbers, seq)
         return bool(len(numbers))
 
+    def silenced(self, number: int, stale: bool, seq: int) -> bool:
+        """A rule's word on one series' silence, which comes before the engine is next asked."""
+        if self._stale[number] == stale:
+            return False
+        self._stale[number] = stale
+        self._settle(np.array([number]))
+        self._touch(np.array([number]), seq)
+        return True
+
     def alarmed(self, number: int, priority: int, seq: int) -> bool:
         """The worst open alarm of a series changed."""
         if self.priority[number] == priority:

@@ -57,7 +57,7 @@ class Refused(Exception):
 async def endpoint(websocket: WebSocket) -> None:
     """One connection from handshake to end."""
     desk: Desk = websocket.app.state.desk
-    own = own_origin(websocket.headers, websocket.url.scheme, desk.services.origins)
+    own = own_origin(websocket.headers, websocket.scope["scheme"], desk.services.origins)
     if own is False:
         # Another site's page rides on our cookie: it gets no connection at all.
         await websocket.send_denial_response(

@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from ioc.model import Alarm, Batch, Input, Outcome, Rejected, SourceState, State, Transition
+from ioc.model import Alarm, Batch, Input, Outcome, Rejected, SourceState, State, Step, Transition
 from ioc.model.batch import Bool
 from ioc.wall.board import UNACKED, Board, counts, order_of
 from ioc.wall.given import Presenter, Status
@@ -120,6 +120,7 @@ class View:
                 elif alarm is not self.board.alarms.get(alarm_id):
                     self.board.put(alarm, self.seq)
             self._priority(step.asset)
+            self._silence(step)
         if outcome.transitions:
             self.topic_seq["alarms"] = self.topic_seq["kpi"] = self.seq
         elif not changed:
@@ -151,6 +152,14 @@ class View:
     def _priority(self, asset: str) -> None:
         number = self.presenter.numbers.get(asset)
         if number is not None and self.points.alarmed(number, self.board.priority_of(asset), self.seq):
+            self.topic_seq["points"] = self.seq
+
+    def _silence(self, step: Transition) -> None:
+        # With the alarm, not a second later: until then a value that no longer comes would look fresh.
+        if step.kind not in (Step.ONSET, Step.CLEAR) or not self.presenter.tells_silence(step.rule):
+            return
+        number = self.presenter.numbers.get(step.asset)
+        if number is not None and self.points.silenced(number, step.kind is Step.ONSET, self.seq):
             self.topic_seq["points"] = self.seq
 
     def refresh(self, stale: Bool, bad: Bool, now_us: int, status: Status) -> None:

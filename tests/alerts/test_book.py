@@ -7,6 +7,7 @@ from support.alarms import ASSET, RULE, ack, change
 
 from ioc.alerts import book as module
 from ioc.alerts.book import Book
+from ioc.answers import KEY_USED
 from ioc.errors import InvalidTransition
 from ioc.model import Alarm, ChangeKind, Condition, State, Step, Transition, Verdict, alarm_id
 from ioc.registry import NO_DEADLINE_US
@@ -143,6 +144,18 @@ def test_the_same_key_gets_the_same_answer_and_makes_no_second_step(book: Book) 
     assert (first, len(done)) == (second, 1)
     assert again == []
     assert _only(book).version == 2
+
+
+def test_a_key_that_was_used_on_one_alarm_acknowledges_no_other(book: Book) -> None:
+    book.feed_change(change(K.ONSET, 1_000), 1)
+    first = _only(book).id
+    book.feed_change(change(K.ONSET, 1_000, asset="disaster/bao_ha/water_level"), 2)
+    [second] = set(book.alarms) - {first}
+    book.feed_command(ack(first, 1, key="k1"), 2_000, 3)
+    answer, steps = book.feed_command(ack(second, 1, key="k1"), 3_000, 4)
+    assert (answer.verdict, answer.reason, steps) == (Verdict.REFUSED, KEY_USED, [])
+    assert book.alarms[second].state is State.UNACKED
+    assert book.feed_command(ack(second, 1, key="k2"), 4_000, 5)[0].verdict is Verdict.DONE
 
 
 def test_a_refusal_is_repeated_under_its_key_even_when_it_would_succeed_by_now(book: Book) -> None:

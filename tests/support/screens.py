@@ -51,7 +51,9 @@ groups:
 trends: [disaster/lao_cai/water_level]
 map: communes.geojson
 """,
-    "communes.geojson": '{"type":"FeatureCollection","features":[]}',
+    "communes.geojson": """{"type":"FeatureCollection","features":[
+  {"type":"Feature","properties":{"code":"02647"},"geometry":null},
+  {"type":"Feature","properties":{"code":"03006"},"geometry":null}]}""",
     "quantities.yaml": """
 quantities:
   water_level: {name: {vi: Mực nước, en: Water level}, unit: m, unit_text: m, resolution: 0.01, interval: 10min, range: [0, 100]}

@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 from ioc.log.state import pack_state, unpack_state
-from ioc.model import NOT_STORED, Batch, Condition, State, Step, Verdict
+from ioc.model import NOT_STORED, Batch, Condition, Flag, State, Step, Verdict
 from ioc.pipeline import Pipeline
 from support.centre import MIN, Centre, S
 from support.packs import limit_rule, no_data_rule, too_late_rule, write_pack
@@ -142,7 +142,8 @@ class Day:
                     batch.series.tolist(), batch.event_us.tolist(), batch.value.tolist(), batch.flags.tolist(),
                     batch.received_us.tolist(), strict=True,
                 ):  # fmt: skip
-                    if flags & NOT_STORED or abs(received - us) > lateness:
+                    # Of what lies ahead or beyond the lateness bound the database knows the repeats.
+                    if flags & (NOT_STORED | Flag.FUTURE | Flag.TOO_LATE) or abs(received - us) > lateness:
                         continue
                     assert (n, us, value) not in counted, "a reading counts twice"
                     counted.add((n, us, value))

@@ -366,6 +366,10 @@ def test_who_looks_on_is_counted(centre: Centre) -> None:
         '{"type":"sub","id":-1,"topic":"kpi"}',
         '{"type":"sub","id":1,"topic":"alarms","filter":{"min_priority":9}}',
         '{"type":"sub","id":1,"topic":"alarms","max_hz":-1}',
+        '{"type":"sub","id":1,"topic":"alarms","max_hz":5e-324}',
+        '{"type":"sub","id":1,"topic":"alarms","max_hz":0.0099}',
+        '{"type":"sub","id":1,"topic":"alarms","max_hz":60.1}',
+        '{"type":"sub","id":1,"topic":"alarms","max_hz":1e999}',
         '{"type":"ack","seq":"1"}',
         "[" * 5_000,
         '{"type":"ping"',
@@ -374,6 +378,13 @@ def test_who_looks_on_is_counted(centre: Centre) -> None:
 def test_what_is_no_message_is_refused_with_a_reason(text: str) -> None:
     with pytest.raises(ValueError):
         client_message(text)
+
+
+@pytest.mark.parametrize("max_hz", [0.0, 0.01, 60.0])
+def test_the_slowest_and_the_fastest_pace_are_taken(screen: Screen, max_hz: float) -> None:
+    message = client_message(text_of(Sub(1, "alarms", max_hz=max_hz)))
+    assert isinstance(message, Sub)
+    screen.sub(message)
 
 
 def test_ping_and_a_full_subscription_are_understood() -> None:

@@ -178,6 +178,8 @@ async def test_a_bad_request_does_not_echo_the_password(stranger: httpx.AsyncCli
         ({"sec-fetch-site": "same-origin"}, 200),
         ({"origin": "http://ioc.test"}, 200),
         ({"origin": "http://evil.example", "sec-fetch-site": "same-origin"}, 403),
+        ({"origin": "http://["}, 403),
+        ({"origin": "http://ioc.test", "host": "["}, 403),
     ],
 )
 async def test_what_changes_something_must_come_from_our_pages(
@@ -215,6 +217,33 @@ async def test_an_acknowledgement_names_person_version_note_and_key(
     )
     assert again.status_code == 200, "the same key gets the same answer"
     assert again.json()["version"] == 2
+
+
+async def test_a_key_that_was_used_on_one_alarm_acknowledges_no_other(
+    officer: httpx.AsyncClient, desk: Any
+) -> None:
+    [first] = desk.centre.change(ChangeKind.ONSET)
+    [second] = desk.centre.change(ChangeKind.ONSET, RAIN)
+    answers = [
+        await officer.post(
+            f"/api/v1/alarms/{onset.alarm}/ack", json={"version": 1}, headers={"Idempotency-Key": "key-1"}
+        )
+        for onset in (first, second)
+    ]
+    assert [a.status_code for a in answers] == [200, 422]
+    assert answers[1].json()["error"] == "idempotency_key"
+    assert set(answers[1].json()["message"]) == {"vi", "en"}
+    assert desk.centre.open_states()[second.alarm] == "UNACKED"
+
+
+@pytest.mark.parametrize("version", ["1", True, 1.0, 0, -1, None])
+async def test_a_version_is_an_integer_from_one_on(
+    officer: httpx.AsyncClient, desk: Any, version: Any
+) -> None:
+    [onset] = desk.centre.change(ChangeKind.ONSET)
+    answer = await officer.post(f"/api/v1/alarms/{onset.alarm}/ack", json={"version": version})
+    assert (answer.status_code, answer.json()["error"]) == (422, "invalid")
+    assert desk.commands == []
 
 
 async def test_a_conflict_names_the_officer_who_was_first(officer: httpx.AsyncClient, desk: Any) -> None:

@@ -122,9 +122,10 @@ async def test_a_token_in_the_first_message_is_welcome(server: Server) -> None:
         assert server.centre.view.screens == 1
 
 
-async def test_another_sites_page_gets_no_connection(server: Server) -> None:
+@pytest.mark.parametrize("origin", ["http://evil.example", "http://["])
+async def test_another_sites_page_gets_no_connection(server: Server, origin: str) -> None:
     with pytest.raises(InvalidStatus) as refused:
-        async with server.raw("http://evil.example", await server.cookie()):
+        async with server.raw(origin, await server.cookie()):
             pass
     assert refused.value.response.status_code == 403
     assert "content-security-policy" in refused.value.response.headers

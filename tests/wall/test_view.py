@@ -67,6 +67,18 @@ def test_bad_quality_and_silence_show_at_the_series(centre: Centre) -> None:
     assert centre.view.point(LEVEL).state == "normal"
 
 
+def test_a_series_looks_silent_from_the_moment_of_its_alarm(centre: Centre) -> None:
+    centre.readings(LEVEL, (0, 5.0))
+    centre.change(ChangeKind.ONSET, LEVEL, 3, rule="silent")
+    point = centre.view.point(LEVEL)
+    assert (point.state, point.priority) == ("stale", 3)
+    assert centre.view.topic_seq["points"] == centre.view.seq
+    centre.change(ChangeKind.CLEAR, LEVEL, 3, rule="silent")
+    assert centre.view.point(LEVEL).state == "normal"
+    centre.change(ChangeKind.ONSET, LEVEL)
+    assert centre.view.point(LEVEL).state == "normal"
+
+
 def test_a_series_bears_the_priority_of_its_worst_open_alarm(centre: Centre) -> None:
     centre.change(ChangeKind.ONSET, LEVEL, 3, level=1)
     assert centre.view.point(LEVEL).priority == 3

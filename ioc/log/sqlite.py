@@ -201,11 +201,13 @@ class SqliteLog:
     ) -> list[Path]:
         """Deletes whole segments, oldest first, and returns their files.
 
-        Only those that every projection has applied (up to `projected`), that lie before the older checkpoint kept
-        and before what any other reader still needs (after `floor`), and that are older than `older_than_us`
-        or make the log larger than `max_bytes`. Never the newest.
+        Only those that every projection has gone beyond (it has applied `projected`), that lie before the older
+        checkpoint kept and before what any other reader still needs (after `floor`), and that are older than
+        `older_than_us` or make the log larger than `max_bytes`. Never the newest.
         """
-        passed = min(projected, checkpoint, projected if floor is None else floor)
+        # What a segment's last record caused may be written after it and before the next: to have that record is
+        # not yet to have its journal entries.
+        passed = min(projected - 1, checkpoint, checkpoint if floor is None else floor)
         # Not under the commits' mutex: deleting a large file takes long. What is written only ever moves on.
         with self._retiring:
             segments = segment.listing(self.folder)

@@ -61,7 +61,10 @@ class Watchdog:
     def rebuild(
         self, columns: SeriesColumns, rules: list[Watch], names: list[str], now_us: int
     ) -> list[Found]:
-        """Another registry or other rules; tells those that were on and are gone. What is new is known from now on."""
+        """Another registry or other rules; tells those that were on and are gone.
+
+        What is new, or comes back, is known from now on.
+        """
         found: list[Found] = []
         by_id = {watch.rule.id: watch for watch in rules}
         for watch in self.rules:
@@ -74,11 +77,12 @@ class Watchdog:
                 now.on[on[kept]] = True
             self._tell(ChangeKind.RULE_REMOVED, watch, on[~kept], None, now_us, now_us, found)
         size = len(columns)
-        self.heard_us = _fitted(self.heard_us, size, NEVER)
-        self.source = _fitted(self.source, size, NO_SOURCE)
-        self.old_us = _fitted(self.old_us, size, NEVER)
-        self.bad = _fitted(self.bad, size, False)
         new = columns.watched & ~_fitted(self._watched, size, False)
+        # What came before it was watched says nothing of its health: nobody saw to it that more would come.
+        self.heard_us = np.where(new, NEVER, _fitted(self.heard_us, size, NEVER))
+        self.source = np.where(new, NO_SOURCE, _fitted(self.source, size, NO_SOURCE)).astype(np.int32)
+        self.old_us = np.where(new, NEVER, _fitted(self.old_us, size, NEVER))
+        self.bad = _fitted(self.bad, size, False) & ~new
         self.known_us = np.where(new, now_us, _fitted(self.known_us, size, 0))
         self.stale = _fitted(self.stale, size, False) & columns.watched
         self.due_us = np.full(size, NO_DEADLINE_US, np.int64)

@@ -40,6 +40,7 @@ class Raised:
     value: float
     limit: float
     priority: int
+    detail: str = ""
 
 
 def asset_of(name: str) -> str:
@@ -57,20 +58,22 @@ class System:
         """By rule id and asset."""
         self._down: list[tuple[int, SourceDownRule]] = []
         self._facts: list[tuple[int, SystemRule]] = []
-        self._order: dict[str, int] = {}
 
     def rebuild(self, rules: Mapping[str, Rule], now_us: int) -> list[Found]:
         """Other rules; tells those that were on and are gone."""
+        before = {r.id: (i, _about(r)) for i, r in [*self._down, *self._facts]}
         enabled = [(i, r) for i, r in enumerate(rules.values()) if r.enabled]
         self._down = [(i, r) for i, r in enabled if isinstance(r, SourceDownRule)]
         self._facts = [(i, r) for i, r in enabled if isinstance(r, SystemRule)]
-        before, self._order = self._order, {r.id: i for i, r in [*self._down, *self._facts]}
+        now = {r.id: _about(r) for _, r in [*self._down, *self._facts]}
         found: list[Found] = []
         for rule_id, asset in sorted(self.raised):
-            if rule_id not in self._order:
+            order, about = before[rule_id]
+            # The id alone does not make it the same rule: what would end the one never ends the other.
+            if now.get(rule_id) != about:
                 gone = self.raised.pop((rule_id, asset))
                 change = _change(ChangeKind.RULE_REMOVED, rule_id, asset, gone, now_us, now_us)
-                found.append((0, before[rule_id], 0, change))
+                found.append((0, order, 0, change))
         return found
 
     def index(self, name: str) -> int:
@@ -116,19 +119,24 @@ class System:
         return changes
 
     def feed_fact(self, fact: SystemFact, now_us: int) -> list[Change]:
-        """Something about the centre began or ended."""
+        """Something about the centre began or ended, or it began once more before it had ended."""
         changes = []
         for _, rule in self._facts:
             about = (rule.id, asset_of(fact.asset))
-            if rule.fact != fact.name or fact.active == (about in self.raised):
+            before = self.raised.get(about)
+            if rule.fact != fact.name or (before is None and not fact.active):
                 continue
-            raised = Raised(fact.value, 0.0, rule.priority)
+            raised = Raised(fact.value, 0.0, rule.priority, fact.detail)
+            if before is not None:
+                if fact.active and (before.value, before.detail) == (raised.value, raised.detail):
+                    continue
+                del self.raised[about]
+                # Ended by what is told of its end, or, by another of its kind, as it was.
+                ended = before if fact.active else Raised(fact.value, 0.0, before.priority, fact.detail)
+                changes.append(_change(ChangeKind.CLEAR, *about, ended, now_us, now_us, ended.detail))
             if fact.active:
                 self.raised[about] = raised
-            else:
-                raised.priority = self.raised.pop(about).priority
-            kind = ChangeKind.ONSET if fact.active else ChangeKind.CLEAR
-            changes.append(_change(kind, *about, raised, now_us, now_us, fact.detail))
+                changes.append(_change(ChangeKind.ONSET, *about, raised, now_us, now_us, raised.detail))
         return changes
 
     def _due(self) -> list[tuple[int, int, SourceDownRule, str]]:
@@ -164,7 +172,7 @@ class System:
                 for name, s in sorted(self.sources.items())
             },
             "raised": [
-                [rule, asset, r.value, r.limit, r.priority]
+                [rule, asset, r.value, r.limit, r.priority, r.detail]
                 for (rule, asset), r in sorted(self.raised.items())
             ],
         }
@@ -174,6 +182,11 @@ class System:
         self.sources = {name: Source(*fields) for name, fields in sorted(state["sources"].items())}
         self.names = list(self.sources)
         self.raised = {(rule, asset): Raised(*shown) for rule, asset, *shown in state["raised"]}
+
+
+def _about(rule: object) -> str:
+    """What a rule watches: the fact's name, or nothing for sources."""
+    return rule.fact if isinstance(rule, SystemRule) else ""
 
 
 def _change(

@@ -89,6 +89,7 @@ class _Runner:
         self._wait_s = BACKOFF_FIRST_S
         self._state: State = "down"
         self._detail = "starting"
+        self._lost = 0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Connect, follow, and begin again after every failure, for ever."""
@@ -112,7 +113,7 @@ class _Runner:
 
     async def _follow(self, connection: Connection, projection: Projection, stop: asyncio.Event) -> None:
         house_due = ping_due = 0.0
-        self._applied = projection.applied
+        self._applied, self._lost = projection.applied, projection.lost
         await self._read(lambda log: check(log, projection.applied))
         while not stop.is_set():
             portion = await self._read(lambda log: take(log, projection.applied))
@@ -120,7 +121,9 @@ class _Runner:
                 self._state, self._detail = "lagging", "catching up"
             async with asyncio.timeout(TRANSACTION_S):
                 await projection.apply(portion)
-            self._applied = projection.applied
+            self._applied, self._lost = projection.applied, projection.lost
+            if portion.lost:
+                _log.error("journal_entries_lost", lost=portion.lost, lost_in_all=self._lost)
             self._wait_s = BACKOFF_FIRST_S
             if portion.full:
                 continue
@@ -173,7 +176,7 @@ class _Runner:
         """Write the status at least each second, whatever else hangs."""
         while True:
             status = ProjectionStatus(
-                self._state, self._applied.number, self._applied.seq, self._detail, time.time_ns() // 1000
+                self._state, self._applied.number, self._applied.seq, self._told(), time.time_ns() // 1000
             )
             try:
                 write_status(self._status_path, status)
@@ -181,6 +184,11 @@ class _Runner:
                 # A full disk must not end the projection; the monitor sees that the status has grown old.
                 _log.warning("status_not_written", detail=str(error))
             await asyncio.sleep(STATUS_S)
+
+    def _told(self) -> str:
+        # History goes on after a loss, but whoever reads it must go on being told.
+        lost = f"{self._lost} journal entries are missing: the log had dropped them before they came here"
+        return "; ".join(filter(None, (self._detail, lost if self._lost else "")))
 
     def _close_log(self) -> None:
         log, self._log = self._log, None

@@ -7,8 +7,8 @@ double nor drop a row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from ioc.errors import IocError
@@ -55,9 +55,13 @@ class Portion:
 
     inputs: Sequence[Input]
     outputs: Sequence[tuple[int, Transition]]
+    lost: int = 0
+    """How many steps before these the log no longer keeps."""
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    """Series that records before these have named, if the log no longer keeps such records."""
 
     def __bool__(self) -> bool:
-        return bool(self.inputs or self.outputs)
+        return bool(self.inputs or self.outputs or self.lost)
 
     @property
     def full(self) -> bool:
@@ -80,24 +84,38 @@ def check(log: LogSource, applied: Applied) -> None:
 
 
 def take(log: LogSource, applied: Applied) -> Portion:
-    """The next portion after what is applied. A database that begins late begins with what the log still keeps."""
+    """The next portion after what is applied. A database that begins late begins with what the log still keeps.
+
+    Input never goes further than the output that it caused: retention deletes what lies before the number applied.
+    """
+    # Asked before the output is read: what an input caused may else be written between the two.
+    end = log.last_number
+    lost = max(0, log.first_seq - 1 - applied.seq)
+    outputs = list(log.outputs(applied.seq + lost, STEPS_MAX))
+    if len(outputs) >= STEPS_MAX:
+        end = min(end, outputs[-1][1].input - 1)
+    after = max(applied.number, log.first_number - 1)
     inputs: list[Input] = []
     taken = 0
-    for record in log.read(max(applied.number, log.first_number - 1), RECORDS_MAX):
+    for record in log.read(after, max(0, min(RECORDS_MAX, end - after))):
         inputs.append(record)
         taken += len(record.body) if isinstance(record.body, Batch) else 0
         if taken >= ROWS_MAX:
             break
-    return Portion(inputs, list(log.outputs(max(applied.seq, log.first_seq - 1), STEPS_MAX)))
+    return Portion(inputs, outputs, lost, log.numbers() if inputs and after > applied.number else {})
 
 
 class Projection:
     """One database, reached by one connection that nobody else uses."""
 
-    def __init__(self, connection: Connection, readings: ReadingsTable, applied: Applied) -> None:
+    def __init__(
+        self, connection: Connection, readings: ReadingsTable, applied: Applied, lost: int = 0
+    ) -> None:
         self._db = connection
         self.readings = readings
         self.applied = applied
+        self.lost = lost
+        """How many steps up to the one applied the database lacks for ever."""
 
     @staticmethod
     async def of(connection: Connection) -> Projection:
@@ -112,7 +130,10 @@ class Projection:
             "SELECT applied_number, applied_seq, applied_now_us FROM projection WHERE name = $1", _NAME
         )
         assert row is not None
-        return Projection(connection, await ReadingsTable.of(connection), Applied(*row.values()))
+        applied = Applied(*row.values())
+        # The journal is append-only, so it lacks just what never came. Counted, lest a restart forget the loss.
+        held = await connection.fetchval("SELECT count(*) FROM journal WHERE seq <= $1", applied.seq)
+        return Projection(connection, await ReadingsTable.of(connection), applied, applied.seq - held)
 
     async def apply(self, portion: Portion) -> None:
         """One transaction: the numbers and everything they bring. Raises Moved, and then has changed nothing."""
@@ -121,7 +142,7 @@ class Projection:
         before = self.applied
         after = Applied(
             portion.inputs[-1].number if portion.inputs else before.number,
-            portion.outputs[-1][0] if portion.outputs else before.seq,
+            portion.outputs[-1][0] if portion.outputs else before.seq + portion.lost,
             portion.inputs[-1].now_us if portion.inputs else before.now_us,
         )
         try:
@@ -132,6 +153,7 @@ class Projection:
             self.readings.forget()
             raise
         self.applied = after
+        self.lost += portion.lost
 
     async def _move(self, before: Applied, after: Applied) -> None:
         moved = await self._db.fetchval(
@@ -148,6 +170,7 @@ class Projection:
             raise Moved("another projection writes to this database")
 
     async def _write(self, portion: Portion) -> None:
+        await records.write_numbers(self._db, portion.numbers)
         await records.write_inputs(self._db, portion.inputs)
         batches = [r.body for r in portion.inputs if isinstance(r.body, Batch)]
         await self.readings.write(rows.stored(batches))

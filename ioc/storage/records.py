@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from ioc.model.alarm import State, Step, Transition
@@ -46,6 +46,15 @@ _SUPERSEDE: Final = (
 _CORRECT: Final = "UPDATE alarms SET version = $2, changed_at = $3 WHERE id = $1 AND version < $2"
 
 
+_SERIES: Final = "INSERT INTO series (number, id, auto) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+
+
+async def write_numbers(db: Connection, numbers: Mapping[str, int]) -> None:
+    """Series whose own records are gone, inside the caller's transaction."""
+    # Whether such a series registered itself is not known; if its record does come, that record says so.
+    await db.executemany(_SERIES, [(number, series_id, False) for series_id, number in numbers.items()])
+
+
 async def write_inputs(db: Connection, inputs: Sequence[Input]) -> None:
     """Everything but the readings, inside the caller's transaction."""
     rejected: list[tuple[Any, ...]] = []
@@ -54,10 +63,9 @@ async def write_inputs(db: Connection, inputs: Sequence[Input]) -> None:
             case Rejected():
                 rejected.append(rows.quarantine_row(record.number, record.body))
             case SeriesAdded(items, auto):
-                await db.executemany(
-                    "INSERT INTO series (number, id, auto) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-                    [(number, series_id, auto) for number, series_id in items],
-                )
+                await db.executemany(_SERIES, [(number, series_id, auto) for number, series_id in items])
+                if auto:
+                    await db.executemany("UPDATE series SET auto = true WHERE number = $1 AND id = $2", items)
             case PackLoaded(hash_, name):
                 await db.execute(
                     "INSERT INTO packs (number, hash, name, at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",

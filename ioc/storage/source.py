@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
-from ioc.log import segment
+from ioc.errors import LogError
+from ioc.log import checkpoint, segment
 from ioc.log.reader import LogReader, SegmentGone
 from ioc.model.alarm import Transition
 from ioc.model.inputs import Input
@@ -32,6 +33,9 @@ class LogSource(Protocol):
     def outputs(self, after_seq: int, limit: int | None = None) -> Iterator[tuple[int, Transition]]:
         """The steps after `after_seq` with their numbers, in order."""
 
+    def numbers(self) -> Mapping[str, int]:
+        """The series known to its newest checkpoint, for those whose records are no longer kept."""
+
     def close(self) -> None:
         """Let go of its files."""
 
@@ -51,3 +55,15 @@ class FollowedLog(LogReader):
             except SegmentGone:
                 # Retired while we looked: the next is the first now.
                 continue
+
+    def numbers(self) -> Mapping[str, int]:
+        """The series known to its newest sound checkpoint; none if there is no such checkpoint."""
+        for _, path in checkpoint.latest(self.folder):
+            try:
+                _, state = checkpoint.load(path)
+            except (LogError, OSError):
+                # Damaged, or replaced by a newer one while we looked: another serves as well.
+                continue
+            numbers: dict[str, int] = state["facts"]["numbers"]
+            return numbers
+        return {}

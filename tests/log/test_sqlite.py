@@ -218,10 +218,10 @@ def test_retire_deletes_only_what_everybody_has_passed(open_log: Open, folder: P
     fill(log, 200)
     firsts = [first for first, _ in segment.listing(folder)]
     assert log.retire(200, 200, None, None) == []
-    assert log.retire(firsts[1] - 2, 200, None, 0) == []
+    assert log.retire(firsts[1] - 1, 200, None, 0) == []
     assert log.retire(200, firsts[1] - 2, None, 0) == []
     assert log.retire(200, 200, None, 0, floor=firsts[1] - 2) == []
-    assert log.retire(firsts[1] - 1, 200, None, 0) == [segment.path_of(folder, 1)]
+    assert log.retire(firsts[1], 200, None, 0) == [segment.path_of(folder, 1)]
     assert log.first_number == firsts[1]
     assert log.retire(10_000, 10_000, None, 0)
     assert len(segment.listing(folder)) in (1, 2) and log.last_number == 200
@@ -230,6 +230,20 @@ def test_retire_deletes_only_what_everybody_has_passed(open_log: Open, folder: P
     fill(log, 210)
     assert numbers(log, 205) == list(range(206, 211))
     assert list(log.verify(0))[-1] == 210
+
+
+def test_what_a_segments_last_record_caused_outlives_a_projection_that_has_only_the_record(
+    open_log: Open, folder: Path
+) -> None:
+    log = open_log()
+    log.commit([item(1)])
+    # These fill the segment: the next begins behind them, with the next record.
+    log.commit([], [transition(1)] * 2_000)
+    log.commit([item(2)])
+    log.commit([item(3)])
+    assert [first for first, _ in segment.listing(folder)] == [1, 2]
+    assert log.retire(1, 3, None, 0) == []
+    assert log.retire(2, 3, None, 0) == [segment.path_of(folder, 1)]
 
 
 def test_retire_goes_by_age_and_by_size(open_log: Open, folder: Path) -> None:

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.rule_oracle import Oracle
-from support.rule_world import NUMBERS, RULES, START, WORLD, Event, Other, Rows, S, events, feed, limit, rules
+from support.rule_world import (
+    NUMBERS,
+    RULES,
+    START,
+    WORLD,
+    Event,
+    Other,
+    Rows,
+    S,
+    events,
+    feed,
+    limit,
+    registry,
+    rules,
+)
 
 from ioc.log.state import pack_state, unpack_state
 from ioc.model import Change, ChangeKind, Flag, SourceState, SystemFact
@@ -29,17 +46,23 @@ def new_oracle() -> Oracle:
     return Oracle(WORLD, RULES, NUMBERS, START)
 
 
-def compare(happens: list[Event], cuts: list[int]) -> list[Change]:
-    """Engine and oracle say the same after every event; returns what they said."""
+def compare(
+    happens: list[Event], cuts: list[int], packs: Mapping[int, Registry] = MappingProxyType({})
+) -> list[Change]:
+    """Engine and oracle say the same after every event; returns what they said. `packs` are loaded before an event."""
     engine, oracle = new_engine(), new_oracle()
     said: list[Change] = []
-    for event in happens:
+    for place, event in enumerate(happens):
+        if place in packs:
+            engine.rebuild(packs[place], RULES, NUMBERS, event.now_us)
+            oracle.reload(packs[place], RULES, NUMBERS, event.now_us)
         expected = feed(oracle, event)
         assert feed(engine, event, cuts) == expected
         said += expected
         stale, bad = engine.series_state()
-        assert stale.tolist() == [oracle.health[n].stale for n in range(len(NUMBERS))]
-        assert bad.tolist() == [oracle.health[n].bad for n in range(len(NUMBERS))]
+        watched = sorted(oracle.health)
+        assert stale[watched].tolist() == [oracle.health[n].stale for n in watched]
+        assert bad[watched].tolist() == [oracle.health[n].bad for n in watched]
         due = oracle.next_deadline_us()
         assert engine.next_deadline_us() == (NO_DEADLINE_US if due is None else due)
     return said
@@ -57,6 +80,14 @@ def test_engine_equals_the_row_loop_where_a_series_stands_many_times_in_a_batch(
     happens: list[Event], cuts: list[int]
 ) -> None:
     compare(happens, cuts)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(events(), CUTS, st.integers(0, 8), st.integers(1, 4))
+def test_engine_equals_the_row_loop_where_series_are_withdrawn_and_come_back(
+    happens: list[Event], cuts: list[int], at: int, for_events: int
+) -> None:
+    compare(happens, cuts, {at: registry({"b": ["level"], "c": ["wind"]}), at + for_events: WORLD})
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])

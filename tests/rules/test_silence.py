@@ -196,3 +196,22 @@ def test_a_series_that_leaves_the_pack_is_watched_no_more(desk: Any) -> None:
     said = d.engine.rebuild(world, rules({**SILENT, "series": {}}), d.numbers, START + 100 * S)
     assert [(c.kind, c.rule) for c in said] == [("rule_removed", "silent"), ("rule_removed", "flood")]
     assert stale(d)[0] is False
+
+
+def test_a_series_that_comes_back_into_the_pack_has_its_grace_anew(desk: Any) -> None:
+    d = desk({"id": "silent", "kind": "no_data", "priority": 3})
+    d.row(20, 1, Flag.BAD)
+    d.row(20, 1, series=1)
+    only = rules({"id": "silent", "kind": "no_data", "priority": 3})
+    d.engine.rebuild(registry({"b": ["level"]}), only, d.numbers, START + 25 * S)
+    d.row(30, 1)
+    d.row(990, 1, series=1)
+    d.engine.rebuild(d.world, only, d.numbers, START + 1000 * S)
+    assert d.engine.series_state()[1].tolist() == [False, False]
+    assert d.until(1019) == []
+    d.row(1019, 1, series=1)
+    assert d.until(1029) == []
+    assert not stale(d)[0]
+    assert [(c.asset, c.event_us, c.value) for c in d.until(1030)] == [
+        ("disaster/a/level", START + 1030 * S, 30.0)
+    ]

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from support.rule_world import START, S
+import pytest
+from support.rule_world import START, S, rules
 
-from ioc.model import SystemFact
+from ioc.alerts.book import Book
+from ioc.model import Acknowledge, SystemFact
+from ioc.registry import Registry
+from ioc.rules.engine import Engine
 
 DOWN = {"id": "down", "kind": "source_down", "after": "30s", "priority": 2}
 DISK = {"id": "disk", "kind": "system", "fact": "disk_low", "priority": 2}
 
 
-def fact(d: Any, at_s: int, active: bool, name: str = "disk_low") -> list[Any]:
-    return d.engine.feed_system(SystemFact(name, "log", active, 3.5, "why"), START + at_s * S)
+def fact(
+    d: Any, at_s: int, active: bool, name: str = "disk_low", value: float = 3.5, detail: str = "why"
+) -> list[Any]:
+    return d.engine.feed_system(SystemFact(name, "log", active, value, detail), START + at_s * S)
 
 
 def test_a_source_is_down_after_its_time_and_up_at_once(desk: Any) -> None:
@@ -73,3 +79,69 @@ def test_system_rules_that_go_are_told(desk: Any) -> None:
         ("rule_removed", "down", "system/mqtt"),
         ("rule_removed", "disk", "system/log"),
     ]
+
+
+STEP = {"id": "step", "kind": "system", "fact": "clock_step", "priority": 3}
+
+
+@pytest.mark.parametrize("other", [{"value": -7.0}, {"detail": "once more"}])
+def test_the_same_fact_again_with_other_figures_rings_again(desk: Any, other: dict[str, Any]) -> None:
+    d = desk(STEP)
+    fact(d, 1, True, "clock_step")
+    assert fact(d, 2, True, "clock_step") == []
+    said = fact(d, 3, True, "clock_step", **other)
+    shown = {"value": 3.5, "detail": "why"}
+    assert [(c.kind, c.level, c.value, c.detail) for c in said] == [
+        ("clear", 0, *shown.values()),
+        ("onset", 1, *{**shown, **other}.values()),
+    ]
+    again = Engine(Registry((), {}), rules(STEP), {})
+    again.restore(d.engine.state())
+    for engine in (d.engine, again):
+        d.engine = engine
+        assert fact(d, 4, True, "clock_step", **other) == []
+        assert [c.kind for c in fact(d, 5, False, "clock_step")] == ["clear"]
+
+
+def test_a_second_step_of_the_clock_is_a_new_alarm_that_sounds_though_the_first_was_acknowledged(
+    desk: Any,
+) -> None:
+    d, book = desk(STEP), Book()
+    for change in fact(d, 1, True, "clock_step"):
+        book.feed_change(change, 1)
+    (first,) = book.alarms.values()
+    book.feed_command(
+        Acknowledge(actor="lan", actor_name="Lan", alarm=first.id, version=first.version), START + 2 * S, 2
+    )
+    for change in fact(d, 3, True, "clock_step", value=-7.0):
+        book.feed_change(change, 3)
+    (second,) = book.alarms.values()
+    assert (second.occurrence, second.state, second.sounding) == (first.occurrence + 1, "UNACKED", True)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"id": "one", "kind": "source_down", "after": "30s", "priority": 2},
+        {"id": "one", "kind": "system", "fact": "clock_step", "priority": 2},
+        {"id": "one", "kind": "no_data", "priority": 2},
+    ],
+    ids=["of sources", "of another fact", "of series"],
+)
+def test_a_system_rule_whose_id_comes_to_mean_something_else_is_told(
+    desk: Any, other: dict[str, Any]
+) -> None:
+    d = desk({"id": "one", "kind": "system", "fact": "disk_low", "priority": 2})
+    fact(d, 1, True)
+    assert [(c.kind, c.rule, c.asset) for c in d.load(2, other)] == [("rule_removed", "one", "system/log")]
+    assert fact(d, 3, False) == []
+
+
+def test_a_source_rule_whose_id_comes_to_mean_a_fact_is_told(desk: Any) -> None:
+    d = desk({**DOWN, "id": "one"})
+    d.source(0, False)
+    d.until(100)
+    said = d.load(101, {**DISK, "id": "one"})
+    assert [(c.kind, c.rule, c.asset) for c in said] == [("rule_removed", "one", "system/mqtt")]
+    assert d.source(102, True, 2) == []
+    assert d.load(103, {**DOWN, "id": "one"}) == []

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from services.common import free_port, until
 from support.listlog import ListLog
+from support.log_items import transition
 
 from ioc.log.sqlite import SqliteLog
 from ioc.model import Batch, Input, SeriesAdded
@@ -118,6 +119,24 @@ async def test_another_logs_database_is_left_alone_and_said_so(store, tmp_path: 
             stop.set()
             await running
     assert "this database belongs to another log" in _told(status)["detail"]
+
+
+async def test_it_goes_on_after_a_loss_of_journal_entries_and_keeps_telling_it(store, tmp_path: Path) -> None:
+    log, status = ListLog(), tmp_path / "status.json"
+    log.add(*map(_batch, range(3)))
+    log.steps = [transition(number) for number in (1, 2, 3)]
+    log.first_seq = 3
+    for end in (3, 4):
+        stop = asyncio.Event()
+        status.unlink(missing_ok=True)
+        running = asyncio.create_task(project(store.dsn, tmp_path, status, stop, open_log=log.opener))
+        try:
+            told = await _until_told(status, "ok", end)
+        finally:
+            stop.set()
+            await running
+        assert told["detail"].startswith("2 journal entries are missing")
+        log.add(_batch(4))
 
 
 def _real_log(folder: Path, count: int) -> None:

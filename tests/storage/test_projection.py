@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import asyncpg
+import numpy as np
 import pytest
 from support.listlog import ListLog
 
 from ioc.alerts.book import Book
+from ioc.log import checkpoint
+from ioc.log.sqlite import SqliteLog
 from ioc.model import (
     Acknowledge,
     Alarm,
     Batch,
+    Body,
     Change,
     ChangeKind,
     Flag,
+    Input,
     PackLoaded,
     Reason,
     Rejected,
@@ -24,10 +32,12 @@ from ioc.model import (
     Tick,
     Transition,
 )
+from ioc.pipeline import Pipeline
 from ioc.storage import records
 from ioc.storage.connection import connect
 from ioc.storage.history import History
 from ioc.storage.projection import Applied, ForeignLog, Moved, Portion, Projection, check, take
+from ioc.storage.source import FollowedLog, LogSource
 
 pytestmark = pytest.mark.services
 
@@ -101,7 +111,7 @@ async def _contents(dsn: str) -> dict[str, list[tuple[Any, ...]]]:
         await connection.close()
 
 
-async def _apply_all(dsn: str, log: ListLog) -> None:
+async def _apply_all(dsn: str, log: LogSource) -> None:
     connection, projection = await _projection(dsn)
     try:
         while portion := take(log, projection.applied):
@@ -261,6 +271,103 @@ async def test_a_database_attached_late_begins_with_what_the_log_still_keeps(sto
     assert found["series"] == []
     assert min(row[0] for row in found["journal"]) == 3
     assert found["projection"][0][1] == log.last_number
+
+
+async def test_a_database_attached_late_knows_the_series_of_the_checkpoint(store, tmp_path: Path) -> None:
+    first = Pipeline(lambda _: None)
+    log = SqliteLog.open(tmp_path, segment_bytes=64 << 10)
+    try:
+        added = SeriesAdded(((0, "energy/a/power"), (1, "energy/b/power")))
+        _commit(log, first, added, *(_rows(n, 500) for n in range(60)))
+        checkpoint.write(tmp_path, first.last_number, first.state())
+        log.retire(first.last_number, first.last_number, None, 0)
+        assert log.first_number > 1
+        _commit(log, first, SeriesAdded(((2, "energy/c/power"),), auto=True), _rows(61, 3))
+        checkpoint.write(tmp_path, first.last_number, first.state())
+        (_, newest), _ = checkpoint.latest(tmp_path)
+        for damaged, known in ((False, {0, 1, 2}), (True, {0, 1})):
+            if damaged:
+                newest.write_bytes(newest.read_bytes()[:-1])
+            followed = FollowedLog(tmp_path)
+            assert set(take(followed, Applied()).numbers.values()) == known
+            assert take(followed, Applied(log.first_number - 1)).numbers == {}
+            followed.close()
+        await _apply_all(store.dsn, FollowedLog(tmp_path))
+    finally:
+        log.close()
+    assert (await _contents(store.dsn))["series"] == [
+        (0, "energy/a/power", False),
+        (1, "energy/b/power", False),
+        (2, "energy/c/power", True),
+    ]
+
+
+async def test_a_series_that_the_checkpoint_knew_first_is_still_told_to_have_registered_itself(store) -> None:
+    log = ListLog(T0)
+    log.add(Tick(), SeriesAdded(((0, "energy/a/power"),), auto=True))
+    log.first_number, log.checkpointed = 2, {"energy/a/power": 0}
+    await _apply_all(store.dsn, log)
+    assert (await _contents(store.dsn))["series"] == [(0, "energy/a/power", True)]
+
+
+def _commit(log: SqliteLog, pipeline: Pipeline, *bodies: Body) -> None:
+    for body in bodies:
+        number = log.last_number + 1
+        record = Input(number, T0 + number * 1_000_000, body)
+        log.commit([record])
+        pipeline.feed(record)
+
+
+def _rows(n: int, count: int) -> Batch:
+    stamps = [T0 + n * 1_000_000 + i for i in range(count)]
+    return Batch.of("mqtt", [0] * count, stamps, stamps, np.random.default_rng(n).random(count).tolist())
+
+
+@pytest.mark.parametrize("kept", [4, 0], ids=["some are left", "none is left"])
+async def test_lost_journal_entries_are_counted_and_the_count_outlasts_a_restart(store, kept: int) -> None:
+    log = _sample_log()
+    connection, projection = await _projection(store.dsn)
+    try:
+        whole = take(log, projection.applied)
+        await projection.apply(Portion(whole.inputs[:3], whole.outputs[:2]))
+        assert projection.lost == 0
+        log.first_seq = len(log.steps) + 1 - kept
+        await projection.apply(portion := take(log, projection.applied))
+        assert projection.lost == portion.lost == len(log.steps) - 2 - kept
+        assert not take(log, projection.applied)
+    finally:
+        await connection.close()
+    connection, projection = await _projection(store.dsn)
+    await connection.close()
+    assert projection.lost == portion.lost
+
+
+def test_input_goes_no_further_than_the_output_it_caused() -> None:
+    log = ListLog(T0)
+    log.add(*[Tick()] * 9)
+    (step, *_), *_ = _story(random.Random(1), 1)
+    causes = [1, *[2] * 1_998, *[3] * 5_000, 4, *[8] * 10]
+    log.steps = [replace(step, input=number) for number in causes]
+    applied = Applied()
+    ways = []
+    while portion := take(log, applied):
+        number = portion.inputs[-1].number if portion.inputs else applied.number
+        applied = Applied(number, portion.outputs[-1][0] if portion.outputs else applied.seq)
+        assert all(cause > number for cause in causes[applied.seq :])
+        ways.append((applied.number, applied.seq, portion.full))
+    assert ways == [(2, 2_000, True), (2, 4_000, True), (2, 6_000, True), (9, 7_010, False)]
+
+
+def test_what_is_written_while_a_portion_is_taken_waits_for_the_next() -> None:
+    class Busy(ListLog):
+        def outputs(self, after_seq: int, limit: int | None = None) -> Iterator[tuple[int, Transition]]:
+            found = super().outputs(after_seq, limit)
+            self.add(Tick())
+            return found
+
+    log = Busy(T0)
+    log.add(Tick())
+    assert [record.number for record in take(log, Applied()).inputs] == [1]
 
 
 def test_a_portion_is_bounded_by_rows() -> None:

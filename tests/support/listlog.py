@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ioc.model import Body, Input, Transition
@@ -16,6 +16,7 @@ class ListLog:
         self.steps: list[Transition] = []
         self.first_number = 1
         self.first_seq = 1
+        self.checkpointed: dict[str, int] = {}
         self._start_us = start_us
 
     def add(self, *bodies: Body) -> None:
@@ -36,6 +37,9 @@ class ListLog:
         assert after_seq + 1 >= self.first_seq
         end = None if limit is None else after_seq + limit
         return iter(list(enumerate(self.steps, 1))[after_seq:end])
+
+    def numbers(self) -> Mapping[str, int]:
+        return self.checkpointed
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -66,7 +66,25 @@ class Oracle:
         self.cells: dict[tuple[str, int], Cell] = {}
         self.health = {number: Health(now) for number in self.series}
         self.links: dict[str, Link] = {}
-        self.alarms: dict[tuple[str, str], float] = {}
+        self.alarms: dict[tuple[str, str], tuple[float, str]] = {}
+        """What each shows, if it is about a fact."""
+
+    def reload(
+        self, registry: Registry, rules: Mapping[str, Rule], numbers: Mapping[str, int], now: int
+    ) -> None:
+        """Another pack; what is withdrawn is forgotten, what comes back is new. What a reload says is not told."""
+        before = self.health
+        links, cells, alarms = self.links, self.cells, self.alarms
+        Oracle.__init__(self, registry, rules, numbers, now)
+        self.health = {number: before.get(number, Health(now)) for number in self.series}
+        self.links = links
+        self.cells = {about: cell for about, cell in cells.items() if about[1] in self.series}
+        watched = {series.id for series in self.series.values()}
+        self.alarms = {
+            about: shown
+            for about, shown in alarms.items()
+            if about[1] in watched or about[1].startswith("system/")
+        }
 
     # What a rule says of a series
 
@@ -99,6 +117,8 @@ class Oracle:
             strict=True,
         ):
             found: list[tuple[int, Change]] = []
+            if number not in self.series:
+                continue
             if not flags & NOT_JUDGED:
                 self.watch_row(batch.source, number, flags, now, found)
                 for order, rule in self.about(LimitRule, number):
@@ -311,7 +331,7 @@ class Oracle:
                 rule = by_id[name]
                 assert isinstance(rule, SourceDownRule)
                 seconds = rule.after / 1e6
-                self.alarms[rule.id, f"system/{what}"] = 0.0
+                self.alarms[rule.id, f"system/{what}"] = 0.0, ""
                 change = Change(
                     ChangeKind.ONSET,
                     rule.id,
@@ -353,7 +373,7 @@ class Oracle:
             assert isinstance(rule, NoDataRule | TooLateRule)
             begin = self.begin(what) if isinstance(rule, NoDataRule) else health.old
             assert begin is not None
-            self.alarms[rule.id, series.id] = 0.0
+            self.alarms[rule.id, series.id] = 0.0, ""
             value, limit = (due - begin) / 1e6, series.stale_after_us / 1e6
             change = Change(ChangeKind.ONSET, rule.id, series.id, 1, rule.priority, value, limit, due, now)
             found.append((due, order, what, change))
@@ -402,15 +422,18 @@ class Oracle:
             if not isinstance(rule, SystemRule) or rule.fact != fact.name:
                 continue
             about = (rule.id, f"system/{fact.asset}")
-            if fact.active == (about in self.alarms):
-                continue
+            told = (fact.value, fact.detail)
+            shown = self.alarms.pop(about, None)
             if fact.active:
-                self.alarms[about] = fact.value
-                kind = ChangeKind.ONSET
-            else:
-                del self.alarms[about]
-                kind = ChangeKind.CLEAR
-            level = int(fact.active)
-            change = Change(kind, *about, level, rule.priority, fact.value, 0.0, now, now, detail=fact.detail)
-            out.append(change)
+                self.alarms[about] = told
+            if shown is not None and not (fact.active and shown == told):
+                value, detail = shown if fact.active else told
+                out.append(
+                    Change(ChangeKind.CLEAR, *about, 0, rule.priority, value, 0.0, now, now, detail=detail)
+                )
+            if fact.active and shown != told:
+                value, detail = told
+                out.append(
+                    Change(ChangeKind.ONSET, *about, 1, rule.priority, value, 0.0, now, now, detail=detail)
+                )
         return out

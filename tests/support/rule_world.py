@@ -172,7 +172,14 @@ def events(draw: st.DrawFn, series: int = len(NUMBERS), rows_max: int = 12) -> l
             out.append(Other(now_us, None))
         elif what == "fact":
             name = draw(st.sampled_from(["disk_low", "clock_step"]))
-            out.append(Other(now_us, SystemFact(name, "centre", draw(st.booleans()), 1.5, "why")))
+            out.append(
+                Other(
+                    now_us,
+                    SystemFact(
+                        name, "centre", draw(st.booleans()), draw(st.sampled_from([1.5, 1.5, 2.5])), "why"
+                    ),
+                )
+            )
         elif what == "source":
             source = draw(st.sampled_from(["mqtt", "mqtt", "file"]))
             up[source] += draw(st.integers(0, 1))

@@ -80,9 +80,11 @@ test: lint ui-test versions ## everything: lint, screens, the whole suite agains
 bench: $(INSTALLED) ## benchmarks, results into benchmarks/results (ARGS="rules log" for some)
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
-long: $(INSTALLED) ## soaks and campaigns; takes hours
+long: $(INSTALLED) ## soaks and campaigns; takes half an hour, its result goes into benchmarks/results
 	@mkdir -p $(ARTEFACTS)
-	$(BIN)/python -m pytest -m long --timeout 14400 --junitxml=$(ARTEFACTS)/junit-long.xml $(ARGS)
+	$(BIN)/python -m pytest -m long --timeout 14400 --durations=0 $(ARGS) > $(ARTEFACTS)/long.txt 2>&1; code=$$?; \
+	{ $(BIN)/python benchmarks/machine.py; tail -n 12 $(ARTEFACTS)/long.txt; } \
+	  | tee benchmarks/results/$$(date -u +%F)-long.txt; exit $$code
 
 # Pins stand as they are unless pyproject.toml rules them out; ARGS=--upgrade takes the newest of everything.
 LOCK := $(UV) pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \

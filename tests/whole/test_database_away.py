@@ -45,10 +45,13 @@ class Wall:
         self._url = instance.url
         self._cookie = cookie
         self._stop = threading.Event()
+        self._live = threading.Event()
         self._thread = threading.Thread(target=self._listen)
 
     def __enter__(self) -> Wall:
         self._thread.start()
+        # What comes before the first snapshot is in it, and no event of its own.
+        assert self._live.wait(10), "the wall got no snapshot"
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -66,6 +69,7 @@ class Wall:
             while not self._stop.is_set():
                 frame = json.loads(socket.recv(timeout=5))
                 if frame["type"] in ("snap", "delta"):
+                    self._live.set()
                     for event in frame.get("events", ()):
                         self.came.setdefault(event["id"], time.monotonic())
                     socket.send(json.dumps({"type": "ack", "seq": frame["seq"]}))

@@ -122,7 +122,7 @@ class App:
         self._disk.low = ("disk_low", "disk") in pipeline.facts
         self._spine_task = asyncio.create_task(self.spine.run(), name="spine")
         self._spine_task.add_done_callback(self._spine_ended)
-        await self._load_pack(store)
+        await self._load_pack()
         self._build_screens(store)
         self.spine.listeners.append(self._listen)
         self.spine.published.append(self._published)
@@ -139,7 +139,7 @@ class App:
     def _dsn(self) -> str:
         return self.config.database.dsn.get_secret_value()
 
-    async def _load_pack(self, store: SqliteLog) -> None:
+    async def _load_pack(self) -> None:
         """What is on disk becomes a record, if it is new and sound; what the log holds goes on otherwise."""
         pipeline, spine = self._pipeline, self.spine
         pack = self._read_pack()

@@ -104,8 +104,8 @@ async def test_a_cluster_that_was_never_finished_is_begun_anew(folder: Path) -> 
 
 def test_it_stops_when_the_process_that_started_it_is_killed(folder: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from ioc.demo.postgres import DemoPostgres\n"
-        "DemoPostgres.start(Path(sys.argv[1])); print('up', flush=True); time.sleep(600)"
+        "import signal, sys; from pathlib import Path; from ioc.demo.postgres import DemoPostgres\n"
+        "DemoPostgres.start(Path(sys.argv[1])); print('up', flush=True); signal.pause()"
     )
     owner = subprocess.Popen([sys.executable, "-c", script, folder], stdout=subprocess.PIPE)
     assert owner.stdout is not None

@@ -188,3 +188,27 @@ class Process:
         self._guard.wait()
         if self._guard.stdin is not None:
             self._guard.stdin.close()
+
+
+class Daemon:
+    """A service of one process and one folder, that a test may end in either way and that leaves nothing behind."""
+
+    _folder: Path
+    _process: Process | None = None
+
+    def stop(self) -> None:
+        """Clean shutdown: what is queued is saved."""
+        if self._process is not None:
+            self._process.stop()
+            self._process = None
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        assert self._process is not None
+        self._process.kill()
+        self._process = None
+
+    def close(self) -> None:
+        """Stop it and remove its data."""
+        self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)

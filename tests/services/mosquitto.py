@@ -11,6 +11,7 @@ from pathlib import Path
 
 from services.common import (
     ENVIRONMENT,
+    Daemon,
     Process,
     cannot_be_had,
     free_port,
@@ -22,7 +23,7 @@ from services.common import (
 )
 
 
-class Mosquitto:
+class Mosquitto(Daemon):
     """One broker that a test may take away and bring back on the same port.
 
     `users` maps names to passwords and shuts anonymous clients out; `tls` serves mqtts with a certificate for
@@ -34,7 +35,6 @@ class Mosquitto:
     ) -> None:
         self._tree = tree("mosquitto")
         self._folder = new_folder(in_memory=True)
-        self._process: Process | None = None
         self.port = free_port()
         self.tls = tls
         self.users = dict(users or {})
@@ -65,23 +65,6 @@ class Mosquitto:
                 return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
         wait_until(listens, 10.0, "mosquitto listens")
-
-    def stop(self) -> None:
-        """Clean shutdown: what is queued is saved."""
-        if self._process is not None:
-            self._process.stop()
-            self._process = None
-
-    def kill(self) -> None:
-        """End it as a crash would."""
-        assert self._process is not None
-        self._process.kill()
-        self._process = None
-
-    def close(self) -> None:
-        """Stop it and remove its data."""
-        self.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def log(self) -> str:
         """Everything it has said."""

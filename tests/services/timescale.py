@@ -17,6 +17,7 @@ from ioc.demo.postgres import DemoPostgres
 from ioc.errors import StoreUnavailable
 from services.common import (
     ENVIRONMENT,
+    Daemon,
     Process,
     cannot_be_had,
     free_port,
@@ -71,15 +72,14 @@ async def _execute(dsn: str, sql: str) -> None:
         await connection.close()
 
 
-class Timescale:
-    """One server of the unpacked tree. `durable` keeps fsync on and the data on disk, for tests that kill it."""
+class Timescale(Daemon):
+    """One server of the unpacked tree, ended by SIGINT: SIGQUIT would leave files in /dev/shm. `durable` keeps fsync on and the data on disk, for tests that kill it."""
 
     def __init__(self, *, durable: bool = False) -> None:
         self._durable = durable
         self._tree = tree("TimescaleDB")
         self._programs = next(self._tree.glob("usr/lib/postgresql/*/bin"))
         self._folder = new_folder(in_memory=not durable)
-        self._process: Process | None = None
         self.port = free_port()
         try:
             copy_cluster(self._template(), self._folder / "data")
@@ -112,24 +112,6 @@ class Timescale:
             return len(lines) > 7 and lines[0] == str(self._process.pid) and lines[7].strip() == "ready"
 
         wait_until(ready, 60.0, "TimescaleDB is ready")
-
-    def stop(self) -> None:
-        """Fast shutdown."""
-        if self._process is not None:
-            # SIGINT, not SIGQUIT: an immediate shutdown leaves files in /dev/shm.
-            self._process.stop()
-            self._process = None
-
-    def kill(self) -> None:
-        """End it as a crash would."""
-        assert self._process is not None
-        self._process.kill()
-        self._process = None
-
-    def close(self) -> None:
-        """Stop it and remove its data."""
-        self.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _template(self) -> Path:
         """A cluster with the extension in template1, made once and kept beside the tree."""

@@ -9,19 +9,21 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Generator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import structlog
 import uvicorn
 
-from ioc import __version__, child, control
+from ioc import __version__, child, control, feeds
 from ioc.accounts import Accounts
 from ioc.config import Config
 from ioc.errors import ConfigError, LogError, PackError
 from ioc.health import DAY_US, Disk, Figures, Metrics, read_projection
 from ioc.ingest.decoder import Decoder
-from ioc.ingest.mqtt import MqttSource
+from ioc.ingest.source import Source
 from ioc.log import checkpoint
 from ioc.log.sqlite import SqliteLog
 from ioc.model import Command, Outcome, PackLoaded, SeriesAdded, SourceState, SystemFact
@@ -31,6 +33,7 @@ from ioc.recovery import recover
 from ioc.spine import Spine
 from ioc.storage.history import History
 from ioc.storage.status import ProjectionStatus
+from ioc.supervisor import Supervisor
 from ioc.wall.given import SourceStatus, Status
 from ioc.wall.hub import Hub
 from ioc.wall.server import create_app
@@ -38,11 +41,9 @@ from ioc.wall.services import Services
 from ioc.wall.view import View
 from ioc.wall.wire import HistoryItem, LogItem
 
-SOURCE = "mqtt"
 REMEMBERED_RECORDS = 20_000
 """How far back the log is read at start to fill the trends."""
 REMEMBERED_TRANSITIONS = 10_000
-RESTART_MAX_S = 30.0
 STATIC = Path(__file__).parent / "wall" / "static"
 
 log = structlog.get_logger()
@@ -66,7 +67,7 @@ class App:
         self._started = False
         self.spine: Spine
         self.port = 0
-        self._tasks: list[asyncio.Task[None]] = []
+        self._parts = Supervisor()
         self._stop = asyncio.Event()
         self._projection = ProjectionStatus("down", 0, 0, "", 0)
         self._seconds = 0
@@ -126,13 +127,15 @@ class App:
         self._build_screens(store)
         self.spine.listeners.append(self._listen)
         self.spine.published.append(self._published)
-        self._source = self._make_source()
+        self._decoder = self._make_decoder()
+        self._sources = feeds.sources(config, pipeline, self.spine, self._decoder)
         await self._open_web()
         self._control = await control.serve(config.data, self.spine.submit)
-        self._supervise("mqtt", self._source.run)
-        self._supervise("ticker", self._tick_forever)
+        for source in self._sources:
+            self._parts.start(source.name, source.run, partial(self._source_failed, source))
+        self._parts.start("ticker", self._tick_forever)
         if self._dsn:
-            self._supervise("projection", self._project)
+            self._parts.start("projection", self._project)
         self._started = True
 
     @property
@@ -207,29 +210,9 @@ class App:
         self.view.rebuild(secrets.token_hex(8), presenter, pipeline.book.alarms, journal, inputs)
         self.hub = Hub(self.view)
 
-    def _make_source(self) -> MqttSource:
-        mqtt = self.config.mqtt
-        known = self._pipeline.sources.get(SOURCE)
-        return MqttSource(
-            SOURCE,
-            host=mqtt.host,
-            port=mqtt.port,
-            tls=mqtt.tls,
-            ca_file=str(mqtt.ca_file) if mqtt.ca_file else None,
-            username=mqtt.username,
-            password=mqtt.password.get_secret_value(),
-            client_id=mqtt.client_id,
-            topics=mqtt.topics,
-            qos=mqtt.qos,
-            keepalive_s=mqtt.keepalive_s,
-            decoder=Decoder(
-                self._pipeline.numbers,
-                mqtt.payload_bytes_max,
-                self.spine.register if self.config.verdict.auto_register else None,
-            ),
-            sink=self.spine,
-            generation=known.generation if known else 0,
-        )
+    def _make_decoder(self) -> Decoder:
+        register = self.spine.register if self.config.verdict.auto_register else None
+        return Decoder(self._pipeline.numbers, self.config.mqtt.payload_bytes_max, register)
 
     async def _open_web(self) -> None:
         config = self.config
@@ -289,7 +272,8 @@ class App:
 
     def _published(self) -> None:
         self.hub.publish()
-        self._source.resume()
+        for source in self._sources:
+            source.resume()
 
     async def _tick_forever(self) -> None:
         loop = asyncio.get_running_loop()
@@ -335,14 +319,19 @@ class App:
             log.info("segment past retention deleted", segment=path.name)
 
     def _status(self) -> Status:
-        spine, source = self.spine, self._source
+        spine = self.spine
         detail = spine.trouble or ("low disk" if self._disk.low else "")
         return Status(
             log=LogItem(self._pipeline.last_number, spine.writable, self._disk.days(), detail),
             history=self._history_item(),
-            mqtt="ok" if source.connected else "down",
-            sources={SOURCE: SourceStatus("mqtt", spine.shed, source.last_error)},
+            mqtt="ok" if any(s.connected for s in self._sources if s.kind == "mqtt") else "down",
+            sources={s.name: self._source_status(s) for s in self._sources},
         )
+
+    def _source_status(self, source: Source) -> SourceStatus:
+        state = "down" if not source.connected else "waiting" if self.spine.full else "up"
+        shed = self.spine.shed.get(source.name, 0)
+        return SourceStatus(source.kind, shed, source.last_error, state, source.lag())
 
     def _history_item(self) -> HistoryItem:
         if not self._dsn:
@@ -363,13 +352,14 @@ class App:
             log_number=pipeline.last_number,
             log_writable=spine.writable,
             queued_rows=spine.queued_rows,
-            shed=spine.shed,
+            shed=sum(spine.shed.values()),
+            readings=spine.taken,
             rejected=pipeline.rejected,
             transitions=pipeline.emitted,
             open_alarms=len(pipeline.book.alarms),
             projection_applied=self._projection.applied if self._dsn else pipeline.last_number,
             disk_free_bytes=self._disk.free_bytes,
-            sources={SOURCE: self._source.connected},
+            sources={s.name: (s.connected, s.lag()) for s in self._sources},
         )
 
     # The projection runs as a process of its own, so that the engine pays nothing for it.
@@ -394,23 +384,11 @@ class App:
         finally:
             await child.end(process)
 
-    def _supervise(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
-        """Run a part for ever; one that fails is started again, later each time, and stops no other."""
-
-        async def forever() -> None:
-            pause = 0.5
-            while True:
-                begun = asyncio.get_running_loop().time()
-                try:
-                    await run()
-                except Exception:
-                    log.exception("a part failed and is started again", part=name)
-                if asyncio.get_running_loop().time() - begun > RESTART_MAX_S:
-                    pause = 0.5
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, RESTART_MAX_S)
-
-        self._tasks.append(asyncio.create_task(forever(), name=name))
+    def _source_failed(self, source: Source, error: BaseException | None) -> None:
+        """A fault of ours in one feed: whatever it left standing, nothing comes from it until it runs again."""
+        known = self._pipeline.sources.get(source.name)
+        if known is not None and known.connected:
+            self.spine.offer(replace(known, connected=False, detail=repr(error)[:200]))
 
     def _spine_ended(self, task: asyncio.Task[None]) -> None:
         """Without the spine nothing is taken: better to end, and be started again from the log, than to look alive."""
@@ -439,9 +417,7 @@ class App:
 
     async def _shut(self) -> None:
         """Sources first, so that everything taken is still written; the log last."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._parts.stop()
         if hasattr(self, "_control"):
             self._control.close()
             (self.config.data / control.NAME).unlink(missing_ok=True)

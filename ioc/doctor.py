@@ -16,8 +16,9 @@ from pathlib import Path
 
 import asyncpg
 
+from ioc.broker_probe import probe
 from ioc.config import Config
-from ioc.errors import IocError, LogError
+from ioc.errors import BrokerUnavailable, IocError, LogError
 from ioc.log.mounts import refuse_unsuitable
 from ioc.offline import accounts
 from ioc.pack import Pack
@@ -52,7 +53,7 @@ def examine(config: Config) -> Iterator[Finding]:
     yield _sync(config.data)
     yield _disk(config)
     yield _pack(config)
-    yield _broker(config)
+    yield from _broker(config)
     yield _database(config)
     yield _port(config)
     yield _people(config)
@@ -129,7 +130,9 @@ def _pack(config: Config) -> Finding:
     return Finding("Bộ quy tắc", "Pack", Result.GOOD, detail)
 
 
-def _broker(config: Config) -> Finding:
+def _broker(config: Config) -> Iterator[Finding]:
+    """Whether it lets us in, and whether it would lose what waits for us."""
+    vi, en = "Máy chủ MQTT", "MQTT broker"
     mqtt = config.mqtt
     scheme = "mqtts" if mqtt.tls else "mqtt"
     try:
@@ -138,11 +141,36 @@ def _broker(config: Config) -> Finding:
             username=mqtt.username,
             password=mqtt.password.get_secret_value(),
             ca_file=str(mqtt.ca_file) if mqtt.ca_file else None,
-        ):
-            pass
+        ) as publisher:
+            yield Finding(vi, en, Result.GOOD, f"{mqtt.host}:{mqtt.port} accepts the login")
+            yield _keeping(publisher)
     except IocError as error:
-        return Finding("Máy chủ MQTT", "MQTT broker", Result.BAD, str(error))
-    return Finding("Máy chủ MQTT", "MQTT broker", Result.GOOD, f"{mqtt.host}:{mqtt.port} accepts the login")
+        yield Finding(vi, en, Result.BAD, str(error))
+    if mqtt.qos == 0:
+        detail = "mqtt.qos is 0: what is published while the monitor is away or busy is lost; set it to 1"
+        yield Finding("QoS", "QoS", Result.DOUBT, detail)
+
+
+def _keeping(publisher: Publisher) -> Finding:
+    """What the broker does while nothing is acknowledged."""
+    vi, en = "Máy chủ MQTT giữ bản tin", "Broker keeps messages"
+    try:
+        found = probe(publisher)
+    except BrokerUnavailable as error:
+        return Finding(vi, en, Result.DOUBT, f"cannot be probed: {error}")
+    if found.arrived < found.sent:
+        detail = (
+            f"of {found.sent:,} messages that waited for a slow subscriber {found.sent - found.arrived:,} were LOST, "
+            "though acknowledged to their sender: raise max_queued_messages (mosquitto: 10000000)"
+        )
+        return Finding(vi, en, Result.BAD, detail)
+    if found.in_flight < found.sent:
+        detail = (
+            f"all {found.sent:,} kept, but only {found.in_flight:,} may be in flight: each write to disk then brings no "
+            "more; raise max_inflight_messages (mosquitto: 0)"
+        )
+        return Finding(vi, en, Result.DOUBT, detail)
+    return Finding(vi, en, Result.GOOD, f"all {found.sent:,} messages that waited for a slow subscriber came")
 
 
 def _database(config: Config) -> Finding:

@@ -74,13 +74,15 @@ class Figures:
     log_number: int
     log_writable: bool
     queued_rows: int
+    readings: int
     shed: int
     rejected: int
     transitions: int
     open_alarms: int
     projection_applied: int
     disk_free_bytes: int
-    sources: dict[str, bool]
+    sources: dict[str, tuple[bool, int | None]]
+    """By name: whether it is connected, and what waits for us there, where that is known."""
 
 
 class Metrics:
@@ -103,6 +105,7 @@ class Metrics:
             "ioc_log_writable", "1 while the log can be written", value=int(now.log_writable)
         )
         yield GaugeMetricFamily("ioc_queue_rows", "Readings waiting for the log", value=now.queued_rows)
+        yield CounterMetricFamily("ioc_readings", "Readings taken since the start", value=now.readings)
         yield CounterMetricFamily("ioc_readings_shed", "QoS 0 readings shed at the bound", value=now.shed)
         yield CounterMetricFamily("ioc_payloads_rejected", "Payloads in quarantine", value=now.rejected)
         yield CounterMetricFamily("ioc_transitions", "Alarm transitions", value=now.transitions)
@@ -114,6 +117,10 @@ class Metrics:
         )
         yield GaugeMetricFamily("ioc_disk_free_bytes", "Room on the log's disk", value=now.disk_free_bytes)
         up = GaugeMetricFamily("ioc_source_connected", "1 while the source is connected", labels=["source"])
-        for source, connected in now.sources.items():
+        lag = GaugeMetricFamily("ioc_source_lag", "What waits for us at the source", labels=["source"])
+        for source, (connected, waiting) in now.sources.items():
             up.add_metric([source], int(connected))
+            if waiting is not None:
+                lag.add_metric([source], waiting)
         yield up
+        yield lag

@@ -13,6 +13,7 @@ import numpy as np
 from ioc.accounts import Accounts
 from ioc.alerts.book import Book
 from ioc.ingest.order import Judgement, Order
+from ioc.ingest.quarantine import Quarantine
 from ioc.log.state import state_hash
 from ioc.model import (
     Acknowledge,
@@ -22,6 +23,7 @@ from ioc.model import (
     Input,
     Outcome,
     PackLoaded,
+    Reinject,
     Rejected,
     SeriesAdded,
     SourceState,
@@ -29,6 +31,7 @@ from ioc.model import (
     Tick,
     Transition,
 )
+from ioc.model.origin import Offsets, offsets, reinjected
 from ioc.pack import Pack
 from ioc.registry import NO_DEADLINE_US, Registry
 from ioc.rules.engine import Engine
@@ -46,6 +49,7 @@ class Pipeline:
         self.sources: dict[str, SourceState] = {}
         self.accounts = Accounts()
         self.book = Book()
+        self.quarantine = Quarantine()
         self._registry = Registry((), {})
         columns = self._registry.columns({})
         self.engine = Engine(self._registry, {}, {})
@@ -57,6 +61,8 @@ class Pipeline:
         self.rejected = 0
         self.facts: dict[tuple[str, str], SystemFact] = {}
         """What is so of the centre itself, by name and asset."""
+        self.offsets: dict[str, Offsets] = {}
+        """By source: where it goes on, for those that count what they have taken."""
         self.begun = False
         """Whether a batch has been fed; with the samples' own clock, time begins with it."""
 
@@ -111,10 +117,19 @@ class Pipeline:
                 self.rejected += 1
             case command:
                 outcome = self._command(command, record)
+        if record.origin:
+            self._from(record)
         self.last_number = record.number
         self.now_us = record.now_us
         self.emitted += len(outcome.transitions)
         return outcome
+
+    def _from(self, record: Input) -> None:
+        """What the place a record came from says for later."""
+        if isinstance(record.body, Batch | Rejected) and (taken := offsets(record.origin)):
+            self.offsets.setdefault(record.body.source, {}).update(taken)
+        if (number := reinjected(record.origin)) is not None:
+            self.quarantine.taken(number)
 
     def _begin(self, now_us: int) -> None:
         """Time begins with the first sample: nothing has been silent before it."""
@@ -165,6 +180,8 @@ class Pipeline:
         transitions: list[Transition] = []
         if isinstance(command, Acknowledge):
             answer, transitions = self.book.feed_command(command, record.now_us, record.number)
+        elif isinstance(command, Reinject):
+            answer = self.quarantine.feed_command(command, record.now_us)
         else:
             answer = self.accounts.feed(command, record.now_us)
         return Outcome(record, transitions=transitions, answer=answer)
@@ -195,6 +212,11 @@ class Pipeline:
                 "sources": {
                     name: [s.connected, s.generation, s.detail] for name, s in sorted(self.sources.items())
                 },
+                "offsets": {
+                    name: [[*place, offset] for place, offset in sorted(taken.items())]
+                    for name, taken in sorted(self.offsets.items())
+                },
+                "quarantine": self.quarantine.state(),
                 "accounts": self.accounts.state(),
                 "book": self.book.state(),
             },
@@ -211,6 +233,11 @@ class Pipeline:
             name: SourceState(name, connected, generation, detail)
             for name, (connected, generation, detail) in facts["sources"].items()
         }
+        self.offsets = {
+            name: {(topic, partition): offset for topic, partition, offset in taken}
+            for name, taken in facts["offsets"].items()
+        }
+        self.quarantine.restore(facts["quarantine"])
         self.accounts.restore(facts["accounts"])
         self.book.restore(facts["book"])
         self.order.restore(windows["order"])

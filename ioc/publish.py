@@ -37,17 +37,33 @@ class Publisher:
         self._room = threading.Semaphore(IN_FLIGHT_MAX)
         self._connected = threading.Event()
         self._refused = ""
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id)
+        self._login = (unquote(parts.username or "") or username, unquote(parts.password or "") or password)
+        self._tls, self._ca_file = parts.scheme == "mqtts", ca_file
+        self._client = self._new_client(client_id)
         self._client.max_inflight_messages_set(IN_FLIGHT_MAX)
-        self._client.connect_timeout = 5.0
-        if parts.username or username:
-            self._client.username_pw_set(
-                unquote(parts.username or "") or username, unquote(parts.password or "") or password
-            )
-        if parts.scheme == "mqtts":
-            self._client.tls_set(ca_certs=ca_file)
         self._client.on_publish = lambda *_: self._room.release()
         self._client.on_connect = self._on_connect
+
+    def _new_client(self, client_id: str, *, manual_ack: bool = False) -> paho.Client:
+        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, manual_ack=manual_ack)
+        client.connect_timeout = 5.0
+        if any(self._login):
+            client.username_pw_set(*self._login)
+        if self._tls:
+            client.tls_set(ca_certs=self._ca_file)
+        return client
+
+    def sibling(self, client_id: str, *, manual_ack: bool) -> paho.Client:
+        """Another client of the same broker and login, connected, its loop not yet started."""
+        client = self._new_client(client_id, manual_ack=manual_ack)
+        self._connect(client)
+        return client
+
+    def _connect(self, client: paho.Client) -> None:
+        try:
+            client.connect(self._host, self._port, keepalive=30)
+        except (OSError, ValueError) as error:
+            raise BrokerUnavailable(f"no MQTT broker answers at {self.address}: {error}") from error
 
     def _on_connect(
         self, client: paho.Client, userdata: object, flags: object, reason: object, props: object
@@ -57,10 +73,7 @@ class Publisher:
         self._connected.set()
 
     def __enter__(self) -> Publisher:
-        try:
-            self._client.connect(self._host, self._port, keepalive=30)
-        except (OSError, ValueError) as error:
-            raise BrokerUnavailable(f"no MQTT broker answers at {self.address}: {error}") from error
+        self._connect(self._client)
         self._client.loop_start()
         if not self._connected.wait(5.0) or self._refused:
             self._client.loop_stop()

@@ -39,10 +39,16 @@ from ioc.model import (
     Tick,
     Transition,
 )
+from ioc.model.origin import joined
 from ioc.pipeline import Pipeline
 
 RETRY_S = 1.0
 """Between tries while the log cannot be written."""
+INLINE_ROWS_MAX = 2_000
+"""Larger commits run beside the loop, which meanwhile reads what comes next."""
+QUICK_COMMIT_S = 0.002
+"""A disk slower than this on average never holds up the loop."""
+COMMITS_REMEMBERED = 16
 GROUP_ROWS_MAX = 50_000
 """Rows in one commit; more waits for the next, so that a storm does not make one commit of seconds."""
 AUTO_SERIES_MAX = 20_000
@@ -55,7 +61,10 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class _Item:
-    body: Body
+    """Bodies that become durable together."""
+
+    bodies: Sequence[Body]
+    rows: int
     origin: str
     release: Callable[[], None] | None
     answer: asyncio.Future[Outcome] | None
@@ -93,8 +102,10 @@ class Spine:
         """Called after each commit's outcomes have been given, so that listeners may join what they send."""
         self.writable = True
         self.trouble = ""
-        self.shed = 0
-        """Readings of QoS 0 that found the queue full."""
+        self.shed: dict[str, int] = {}
+        """By source: readings of QoS 0 that found the queue full."""
+        self.taken = 0
+        """Readings fed since the start."""
         self._wall_us, self._mono_us = wall_us, mono_us
         self._clock = SystemClock(wall_us(), mono_us(), pipeline.now_us)
         self._source_clock = SourceClock(pipeline.now_us) if source_clock else None
@@ -106,6 +117,8 @@ class Spine:
         self._when_idle: list[Callable[[], None]] = []
         self._wake = asyncio.Event()
         self._stopping = False
+        self._commit_s = 0.0
+        """How long a commit takes, averaged over the last ones."""
         self._failed = False
         """A stage raised: what is in memory may be half of something, and only the log tells the truth."""
         self._writer = ThreadPoolExecutor(1, "log-writer")
@@ -151,18 +164,25 @@ class Spine:
         may_shed: bool = False,
     ) -> None:
         """Queue something for the log; `release` is called once it was durable and fed."""
-        rows = len(body) if isinstance(body, Batch) else 1
-        if may_shed and self._rows + rows > self._rows_max:
-            self.shed += rows
-            return
-        self._put(_Item(body, origin, release, None, blobs or {}))
+        self._put(_Item((body,), _rows_of(body), origin, release, None, blobs or {}), may_shed)
+
+    def offer_all(
+        self,
+        bodies: Sequence[Body],
+        origin: str = "",
+        release: Callable[[], None] | None = None,
+        *,
+        may_shed: bool = False,
+    ) -> None:
+        """Queue bodies that become durable in one commit, or none of them; at least one."""
+        self._put(_Item(bodies, sum(map(_rows_of, bodies)), origin, release, None, {}), may_shed)
 
     async def submit(self, command: Command) -> Outcome:
         """Log and feed one command. Raises LogWriteFailed if the log cannot take it; then it has not happened."""
         if not self.writable:
             raise LogWriteFailed(self.trouble)
         answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._put(_Item(command, "", None, answer, {}))
+        self._put(_Item((command,), 1, "", None, answer, {}), may_shed=False)
         return await answer
 
     def register(self, series_id: str) -> int | None:
@@ -187,9 +207,14 @@ class Spine:
         self._when_idle.append(call)
         self._wake.set()
 
-    def _put(self, item: _Item) -> None:
+    def _put(self, item: _Item, may_shed: bool) -> None:
+        if may_shed and self._rows + item.rows > self._rows_max:
+            for body in item.bodies:
+                if isinstance(body, Batch | Rejected):
+                    self.shed[body.source] = self.shed.get(body.source, 0) + _rows_of(body)
+            return
         self._items.append(item)
-        self._rows += len(item.body) if isinstance(item.body, Batch) else 1
+        self._rows += item.rows
         self._wake.set()
 
     async def run(self) -> None:
@@ -260,9 +285,8 @@ class Spine:
         items, bodies = self._gather()
         inputs, blobs = self._inputs(items, bodies)
         outputs, self._pending = self._pending, []
-        loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(self._writer, self.store.commit, inputs, outputs, blobs)
+            await self._commit(inputs, outputs, blobs, sum(item.rows for item in items))
         except LogWriteFailed as error:
             self._pending = outputs + self._pending
             self._items.extendleft(reversed(items))
@@ -284,6 +308,18 @@ class Spine:
         if self.pipeline.last_number - self._checkpoint_at >= self._checkpoint_records:
             self.begin_checkpoint()
 
+    async def _commit(
+        self, inputs: list[Input], outputs: list[Transition], blobs: dict[str, bytes], rows: int
+    ) -> None:
+        """Small ones at once, since handing over to a thread costs more than a quick disk; the others beside the loop."""
+        begun = time.perf_counter()
+        if rows <= INLINE_ROWS_MAX and self._commit_s < QUICK_COMMIT_S:
+            self.store.commit(inputs, outputs, blobs)
+        else:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._writer, self.store.commit, inputs, outputs, blobs)
+        self._commit_s += (time.perf_counter() - begun - self._commit_s) / COMMITS_REMEMBERED
+
     def _gather(self) -> tuple[list[_Item], list[tuple[Body, str]]]:
         """What goes into the next commit; neighbouring batches of one source become one.
 
@@ -302,20 +338,21 @@ class Spine:
 
         while self._items and rows < GROUP_ROWS_MAX:
             item = self._items[0]
-            alone = isinstance(item.body, PackLoaded | SeriesAdded)
+            alone = isinstance(item.bodies[0], PackLoaded | SeriesAdded)
             if alone and items:
                 break
             items.append(self._items.popleft())
-            if isinstance(item.body, Batch):
-                rows += len(item.body)
-                if run and (run[0].source != item.body.source or run_origin != item.origin):
+            rows += item.rows
+            for body in item.bodies:
+                if not isinstance(body, Batch):
                     close_run()
-                run.append(item.body)
-                run_origin = item.origin
-            else:
-                rows += 1
-                close_run()
-                bodies.append((item.body, item.origin))
+                    bodies.append((body, item.origin))
+                    continue
+                both = joined(run_origin, item.origin) if run and run[0].source == body.source else None
+                if both is None:
+                    close_run()
+                run.append(body)
+                run_origin = item.origin if both is None else both
             if alone:
                 break
         close_run()
@@ -362,6 +399,8 @@ class Spine:
     def _feed(self, record: Input) -> Outcome:
         outcome = self.pipeline.feed(record)
         self._pending.extend(outcome.transitions)
+        if isinstance(record.body, Batch):
+            self.taken += len(record.body)
         if isinstance(record.body, SeriesAdded):
             for _, series_id in record.body.items:
                 self._registering.pop(series_id, None)
@@ -372,10 +411,10 @@ class Spine:
     def _release(self, items: Sequence[_Item], outcomes: Sequence[Outcome]) -> None:
         answers = iter([o for o in outcomes if isinstance(o.input.body, COMMAND_TYPES)])
         for item in items:
-            self._rows -= len(item.body) if isinstance(item.body, Batch) else 1
-            if isinstance(item.body, COMMAND_TYPES):
+            self._rows -= item.rows
+            if item.answer is not None:
                 outcome = next(answers)
-                if item.answer is not None and not item.answer.done():
+                if not item.answer.done():
                     item.answer.set_result(outcome)
             if item.release is not None:
                 item.release()
@@ -446,3 +485,8 @@ def _by_source_clock(
     if not refused.all():
         out.append(judgement.judge(replace(raw, received_us=received_us).take(~refused), None))
     return out
+
+
+def _rows_of(body: Body) -> int:
+    """What a body counts for in the queue."""
+    return len(body) if isinstance(body, Batch) else 1

@@ -265,7 +265,7 @@ async def test_readings_of_qos_0_are_shed_and_counted_at_the_bound_and_others_ne
     bench.store.full = True
     for i in range(30):
         bench.spine.offer(bench.reading(float(i)), may_shed=True)
-    assert bench.spine.shed == 20
+    assert bench.spine.shed == {"mqtt": 20}
     bench.spine.offer(bench.reading(99.0))
     assert bench.spine.full
     bench.store.full = False

@@ -54,13 +54,15 @@ class RemoveUser(_Command):
 
 
 class AddToken(_Command):
-    """Create a token; `digest` is sha-256 of it in hex. `scope` is `wall` for a kiosk."""
+    """Create a token; `digest` is sha-256 of it in hex. `scope`: `wall` is a kiosk's, `readings` sends readings."""
 
     kind: Literal["add_token"] = "add_token"
     token: str
     """Its public name."""
     digest: str
-    scope: Literal["wall"] = "wall"
+    scope: Literal["wall", "readings"] = "wall"
+    series: tuple[str, ...] = ()
+    """What it may send, as `disaster/*`; `*` stands for anything. Empty: every series."""
 
 
 class RevokeToken(_Command):
@@ -70,8 +72,16 @@ class RevokeToken(_Command):
     token: str
 
 
-COMMAND_TYPES = (Acknowledge, SetUser, RemoveUser, AddToken, RevokeToken)
-Command = Acknowledge | SetUser | RemoveUser | AddToken | RevokeToken
+class Reinject(_Command):
+    """Take a quarantined payload up again: what it brings follows in records whose origin names `number`."""
+
+    kind: Literal["reinject"] = "reinject"
+    number: int
+    """The log number of the `Rejected`."""
+
+
+COMMAND_TYPES = (Acknowledge, SetUser, RemoveUser, AddToken, RevokeToken, Reinject)
+Command = Acknowledge | SetUser | RemoveUser | AddToken | RevokeToken | Reinject
 
 COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="kind")])
 

@@ -47,6 +47,10 @@ class SourceStatus:
     kind: str = ""
     shed: int = 0
     last_error: str = ""
+    state: str = "down"
+    """`up`, `waiting` (for room in our queue) or `down`."""
+    lag: int | None = None
+    """What waits for us at the broker, where it says so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import structlog
 from ioc.errors import IocError, StoreUnavailable
 from ioc.storage.connection import AWAY, Connection, connect, reason
 from ioc.storage.history import History, Trend
-from ioc.storage.projection import Applied, Moved, Projection, check, take
+from ioc.storage.projection import Applied, Moved, Portion, Projection, check, take
 from ioc.storage.source import FollowedLog, LogSource
 from ioc.storage.status import ProjectionStatus, State, write_status
 
@@ -26,7 +26,8 @@ __all__ = ["History", "Projection", "ProjectionStatus", "Trend", "project"]
 OpenLog = Callable[[Path], LogSource]
 T = TypeVar("T")
 
-POLL_S: Final = 0.05
+POLL_S: Final = 0.1
+"""Between two looks at the log: a transaction for each few readings would cost more than the readings."""
 BACKOFF_FIRST_S: Final = 0.1
 BACKOFF_MAX_S: Final = 5.0
 STATUS_S: Final = 0.5
@@ -115,32 +116,41 @@ class _Runner:
         house_due = ping_due = 0.0
         self._applied, self._lost = projection.applied, projection.lost
         await self._read(lambda log: check(log, projection.applied))
-        while not stop.is_set():
-            portion = await self._read(lambda log: take(log, projection.applied))
-            if portion.full:
-                self._state, self._detail = "lagging", "catching up"
-            async with asyncio.timeout(TRANSACTION_S):
-                await projection.apply(portion)
-            self._applied, self._lost = projection.applied, projection.lost
-            if portion.lost:
-                _log.error("journal_entries_lost", lost=portion.lost, lost_in_all=self._lost)
-            self._wait_s = BACKOFF_FIRST_S
-            if portion.full:
-                continue
-            now_s = time.monotonic()
-            if portion:
-                ping_due = now_s + PING_S
-            elif now_s >= ping_due:
-                # With nothing to write, the database's absence would otherwise go unseen.
-                async with asyncio.timeout(PING_TIMEOUT_S):
-                    await connection.execute("SELECT 1")
-                ping_due = now_s + PING_S
-            self._state, self._detail = "ok", ""
-            if now_s >= house_due:
-                await self._keep_house(projection)
-                house_due = now_s + HOUSEKEEPING_S
-            if not portion:
+        ahead: asyncio.Future[Portion] | None = None
+        try:
+            while not stop.is_set():
+                portion = await (ahead or self._take(projection.applied))
+                # While the database works on one portion, the next is read, if it is sure to be there.
+                ahead = self._take(portion.after(projection.applied)) if portion.full else None
+                if portion.full:
+                    self._state, self._detail = "lagging", "catching up"
+                async with asyncio.timeout(TRANSACTION_S):
+                    await projection.apply(portion)
+                self._applied, self._lost = projection.applied, projection.lost
+                if portion.lost:
+                    _log.error("journal_entries_lost", lost=portion.lost, lost_in_all=self._lost)
+                self._wait_s = BACKOFF_FIRST_S
+                if portion.full:
+                    continue
+                now_s = time.monotonic()
+                if portion:
+                    ping_due = now_s + PING_S
+                elif now_s >= ping_due:
+                    # With nothing to write, the database's absence would otherwise go unseen.
+                    async with asyncio.timeout(PING_TIMEOUT_S):
+                        await connection.execute("SELECT 1")
+                    ping_due = now_s + PING_S
+                self._state, self._detail = "ok", ""
+                if now_s >= house_due:
+                    await self._keep_house(projection)
+                    house_due = now_s + HOUSEKEEPING_S
                 await _rest(stop, POLL_S)
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+
+    def _take(self, applied: Applied) -> asyncio.Future[Portion]:
+        return asyncio.ensure_future(self._read(lambda log: take(log, applied)))
 
     async def _read(self, look: Callable[[LogSource], T]) -> T:
         """Ask the log in its own thread; after a failure it is opened anew."""

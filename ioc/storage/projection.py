@@ -63,6 +63,14 @@ class Portion:
     def __bool__(self) -> bool:
         return bool(self.inputs or self.outputs or self.lost)
 
+    def after(self, before: Applied) -> Applied:
+        """How far the database is once it has this."""
+        return Applied(
+            self.inputs[-1].number if self.inputs else before.number,
+            self.outputs[-1][0] if self.outputs else before.seq + self.lost,
+            self.inputs[-1].now_us if self.inputs else before.now_us,
+        )
+
     @property
     def full(self) -> bool:
         """Whether more is sure to wait behind it."""
@@ -139,12 +147,7 @@ class Projection:
         """One transaction: the numbers and everything they bring. Raises Moved, and then has changed nothing."""
         if not portion:
             return
-        before = self.applied
-        after = Applied(
-            portion.inputs[-1].number if portion.inputs else before.number,
-            portion.outputs[-1][0] if portion.outputs else before.seq + portion.lost,
-            portion.inputs[-1].now_us if portion.inputs else before.now_us,
-        )
+        before, after = self.applied, portion.after(self.applied)
         try:
             async with self._db.transaction():
                 await self._move(before, after)

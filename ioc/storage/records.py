@@ -5,46 +5,68 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from ioc.model.alarm import State, Step, Transition
+import asyncpg
+
+from ioc.model.alarm import Transition
 from ioc.model.inputs import Input, PackLoaded, Rejected, SeriesAdded
 from ioc.storage import rows
 from ioc.storage.connection import Connection
+from ioc.storage.standing import fold
 
+_JOURNAL_COLUMNS: Final = (
+    "seq", "id", "number", "at", "event_time", "alarm", "rule", "asset", "occurrence", "step", "kind", "before",
+    "after", "condition", "level", "priority", "value", "limit", "sounds", "backlog", "actor", "actor_name", "note",
+    "detail",
+)  # fmt: skip
 _JOURNAL: Final = f"""
-INSERT INTO journal (seq, id, number, at, event_time, alarm, rule, asset, occurrence, step, kind, before, after,
-                     condition, level, priority, value, "limit", sounds, backlog, actor, actor_name, note, detail)
+INSERT INTO journal ({", ".join(f'"{name}"' for name in _JOURNAL_COLUMNS)})
 VALUES ({", ".join(f"${i}" for i in range(1, 25))}) ON CONFLICT DO NOTHING
 """
 
-# What a step does to its alarm is told by its kind; ioc/alerts/lifecycle.py is where it was decided. An onset on an
-# alarm that is known can only be that onset again.
-_ALARM: Final = """
-INSERT INTO alarms AS a (id, rule, asset, occurrence, version, open, state, condition, level, priority, value,
-                         "limit", raised_at, onset_event_time, changed_at, backlog, confirmed,
-                         acked_by, acked_by_name, acked_at, note, detail)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
-ON CONFLICT (id) DO UPDATE SET
-    version = excluded.version, open = excluded.open, state = excluded.state, condition = excluded.condition,
-    level = excluded.level, priority = excluded.priority, value = excluded.value, "limit" = excluded."limit",
-    changed_at = excluded.changed_at,
-    backlog = CASE WHEN $23 = 'worse' THEN excluded.backlog ELSE a.backlog END,
-    confirmed = CASE $23 WHEN 'worse' THEN excluded.confirmed WHEN 'confirmed' THEN true ELSE a.confirmed END,
-    acked_by = CASE WHEN $23 IN ('ack', 'worse') THEN excluded.acked_by ELSE a.acked_by END,
-    acked_by_name = CASE WHEN $23 IN ('ack', 'worse') THEN excluded.acked_by_name ELSE a.acked_by_name END,
-    acked_at = CASE WHEN $23 IN ('ack', 'worse') THEN excluded.acked_at ELSE a.acked_at END,
-    note = CASE WHEN $23 IN ('ack', 'worse') THEN excluded.note ELSE a.note END,
-    detail = CASE WHEN $23 IN ('worse', 'better', 'confirmed') AND excluded.detail <> ''
-                  THEN excluded.detail ELSE a.detail END
+_FIGURES: Final = (
+    ("id", "text"), ("version", "int"), ("open", "boolean"), ("state", "text"), ("condition", "text"),
+    ("level", "int"), ("priority", "int"), ("value", "float8"), ("limit", "float8"), ("changed_at", "timestamptz"),
+)  # fmt: skip
+_KEPT: Final = (
+    ("backlog", "boolean"), ("confirmed", "boolean"), ("acked_by", "text"), ("acked_by_name", "text"),
+    ("acked_at", "timestamptz"), ("note", "text"), ("detail", "text"),
+)  # fmt: skip
+_ROW: Final = (
+    *_FIGURES, ("rule", "text"), ("asset", "text"), ("occurrence", "int"), ("raised_at", "timestamptz"),
+    ("onset_event_time", "timestamptz"), *_KEPT,
+)  # fmt: skip
+
+
+def _arrays(columns: Sequence[tuple[str, str]]) -> str:
+    """As many rows as one likes, as one parameter for each column."""
+    return ", ".join(f"${i}::{kind}[]" for i, (_, kind) in enumerate(columns, 1))
+
+
+def _names(columns: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(f'"{name}"' for name, _ in columns)
+
+
+# An onset on an alarm that is known can only be that onset again.
+_BEGIN: Final = f"""
+INSERT INTO alarms AS a ({_names(_ROW)}) SELECT * FROM unnest({_arrays(_ROW)})
+ON CONFLICT (id) DO UPDATE SET {", ".join(f'"{name}" = excluded."{name}"' for name, _ in _ROW[1:])}
 WHERE a.version < excluded.version
 """
-
-_SUPERSEDE: Final = (
-    "UPDATE alarms SET open = false WHERE rule = $1 AND asset = $2 AND occurrence < $3 AND open"
-)
-
-# A late sample's figures are its own; the alarm only notes that there was a step.
+_GO_ON: Final = f"""
+UPDATE alarms a SET {", ".join(f'"{name}" = u."{name}"' for name, _ in _FIGURES[1:])},
+    backlog = coalesce(u.backlog, a.backlog), confirmed = coalesce(u.confirmed, a.confirmed),
+    acked_by = coalesce(u.acked_by, a.acked_by), acked_by_name = coalesce(u.acked_by_name, a.acked_by_name),
+    acked_at = CASE WHEN u.acked_by IS NULL THEN a.acked_at ELSE u.acked_at END,
+    note = coalesce(u.note, a.note), detail = coalesce(u.detail, a.detail)
+FROM unnest({_arrays((*_FIGURES, *_KEPT))}) AS u ({_names((*_FIGURES, *_KEPT))})
+WHERE a.id = u.id AND a.version < u.version
+"""
+_KNOWN: Final = "SELECT id FROM alarms WHERE id = ANY($1::text[])"
+_SUPERSEDE: Final = """
+UPDATE alarms a SET open = false FROM unnest($1::text[], $2::text[], $3::int[]) AS u (rule, asset, occurrence)
+WHERE a.rule = u.rule AND a.asset = u.asset AND a.occurrence < u.occurrence AND a.open
+"""
 _CORRECT: Final = "UPDATE alarms SET version = $2, changed_at = $3 WHERE id = $1 AND version < $2"
-
 
 _SERIES: Final = "INSERT INTO series (number, id, auto) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
 
@@ -88,41 +110,29 @@ async def write_outputs(db: Connection, outputs: Sequence[tuple[int, Transition]
     """The journal, and the alarms as these steps leave them, inside the caller's transaction."""
     if not outputs:
         return
-    await db.executemany(_JOURNAL, [rows.journal_row(seq, t) for seq, t in outputs])
-    for _, transition in outputs:
-        if transition.kind is Step.CORRECTION:
-            await db.execute(_CORRECT, transition.alarm, transition.step, transition.now_us)
-            continue
-        if transition.kind is Step.ONSET:
-            await db.execute(_SUPERSEDE, transition.rule, transition.asset, transition.occurrence)
-        await db.execute(_ALARM, *_alarm(transition))
+    entries = [rows.journal_row(seq, t) for seq, t in outputs]
+    try:
+        async with db.transaction():
+            await db.copy_records_to_table("journal", records=entries, columns=_JOURNAL_COLUMNS)
+    except asyncpg.UniqueViolationError:
+        await db.executemany(_JOURNAL, entries)
+    folded = fold(t for _, t in outputs)
+    if folded.onsets:
+        abouts = [(rows.text(rule), rows.text(asset), n) for (rule, asset), n in folded.onsets.items()]
+        await db.execute(_SUPERSEDE, *_columns(abouts))
+    begun = [standing for standing in folded.standing.values() if standing.begun]
+    going_on = {t: standing for t, standing in folded.standing.items() if not standing.begun}
+    if going_on:
+        await db.execute(_GO_ON, *_columns([standing.change() for standing in going_on.values()]))
+        # Empty where the log began after the onset: then what can be told of it is told.
+        known = {row["id"] for row in await db.fetch(_KNOWN, list(going_on))}
+        begun += [standing for alarm, standing in going_on.items() if alarm not in known]
+    if begun:
+        await db.execute(_BEGIN, *_columns([standing.row() for standing in begun]))
+    if folded.corrected:
+        corrected = [(alarm, version, at_us) for alarm, (version, at_us) in folded.corrected.items()]
+        await db.executemany(_CORRECT, corrected)
 
 
-def _alarm(t: Transition) -> tuple[Any, ...]:
-    onset = t.kind is Step.ONSET
-    ack = t.kind is Step.ACK
-    return (
-        t.alarm,
-        rows.text(t.rule),
-        rows.text(t.asset),
-        t.occurrence,
-        t.step,
-        t.after is not State.NORMAL,
-        t.after.value,
-        t.condition.value,
-        t.level,
-        t.priority,
-        t.value,
-        t.limit,
-        t.now_us if onset else None,
-        t.event_us if onset else None,
-        t.now_us,
-        t.backlog,
-        not t.backlog,
-        rows.text(t.actor) if ack else "",
-        rows.text(t.actor_name) if ack else "",
-        t.now_us if ack else None,
-        rows.text(t.note) if ack else "",
-        rows.text(t.detail),
-        t.kind.value,
-    )
+def _columns(table: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*table, strict=True)]

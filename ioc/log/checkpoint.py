@@ -19,9 +19,17 @@ from ioc.log import frame
 from ioc.log.segment import sync
 from ioc.log.state import pack_state, unpack_state
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 """Of the state. Raise it when a stage's `state()` changes its shape, and add the step to MIGRATIONS."""
-MIGRATIONS: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
+
+
+def _to_2(state: dict[str, Any]) -> dict[str, Any]:
+    """With feeds that count their offsets, and payloads re-injected from the quarantine."""
+    state["facts"] |= {"offsets": {}, "quarantine": {"pending": [], "done": [], "answers": []}}
+    return state
+
+
+MIGRATIONS: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {1: _to_2}
 """From the state of schema n to that of n + 1; the two schemas before SCHEMA are read."""
 _READS_BACK: Final = 2
 

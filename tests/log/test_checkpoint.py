@@ -92,14 +92,14 @@ def test_a_crash_while_writing_leaves_the_one_before(tmp_path: Path, monkeypatch
     assert not list(tmp_path.glob("*.tmp"))
 
 
-@pytest.mark.parametrize("schema", [0, 2, 99])
+@pytest.mark.parametrize("schema", [0, checkpoint.SCHEMA + 1, 99])
 def test_an_unknown_schema_is_refused_not_called_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schema: int
 ) -> None:
     monkeypatch.setattr(checkpoint, "SCHEMA", schema)
     path = checkpoint.write(tmp_path, 1, state(1))
     monkeypatch.undo()
-    with pytest.raises(LogError, match=f"has schema {schema}; this build reads 1 to 1") as caught:
+    with pytest.raises(LogError, match=f"has schema {schema}; this build reads 1 to {checkpoint.SCHEMA}") as caught:
         checkpoint.load(path)
     assert not isinstance(caught.value, LogDamaged)
 
@@ -107,6 +107,7 @@ def test_an_unknown_schema_is_refused_not_called_damaged(
 def test_the_two_schemas_before_are_migrated_and_no_older(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(checkpoint, "SCHEMA", 1)
     path = checkpoint.write(tmp_path, 1, {"old": 1})
     monkeypatch.setattr(checkpoint, "MIGRATIONS", {n: lambda s, n=n: s | {f"from {n}": True} for n in (1, 2)})
     monkeypatch.setattr(checkpoint, "SCHEMA", 3)

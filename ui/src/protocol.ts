@@ -118,6 +118,10 @@ export interface Feed {
   readonly source: string;
   readonly kind: string;
   readonly connected: boolean;
+  /** `waiting`: connected, but the monitor has no room for more just now. */
+  readonly state: 'up' | 'waiting' | 'down';
+  /** What waits for the monitor at the broker; null where that cannot be known. */
+  readonly lag: number | null;
   readonly since: string | null;
   readonly detail: string;
   readonly rate: number;
@@ -146,6 +150,14 @@ export interface GroupKpi {
   readonly unacked: number;
 }
 
+/** A feed in one line, for the wall's footer. */
+export interface SourceKpi {
+  readonly source: string;
+  readonly kind: string;
+  readonly state: 'up' | 'waiting' | 'down';
+  readonly lag: number | null;
+}
+
 export interface Kpi {
   readonly counts: Readonly<Record<string, { readonly open: number; readonly unacked: number }>>;
   readonly open: number;
@@ -165,6 +177,7 @@ export interface Kpi {
   };
   readonly history: History;
   readonly mqtt: 'ok' | 'down';
+  readonly sources: readonly SourceKpi[];
   readonly screens: number;
   readonly officers: readonly string[];
 }
@@ -196,6 +209,7 @@ export interface Quarantined {
   readonly payload_text: string | null;
   readonly payload_base64: string;
   readonly length: number;
+  readonly reinjected: boolean;
 }
 
 export interface Readings {

@@ -3,7 +3,7 @@ import { html, nothing, render, type TemplateResult } from 'lit';
 import { pick, translator } from '../i18n/index.ts';
 import { Client } from '../shared/client.ts';
 import { Format } from '../shared/format.ts';
-import { Fault, rest } from '../shared/rest.ts';
+import { Fault, newKey, rest } from '../shared/rest.ts';
 import { browserEnv } from '../shared/socket.ts';
 import { Sound } from '../shared/sound.ts';
 import { Store } from '../shared/store.ts';
@@ -53,6 +53,7 @@ const state: Console = {
   opened: null,
   notes: savedNotes(),
   quarantine: null,
+  reinjecting: { busy: null, message: null },
   journal: null,
 };
 const sound = new Sound();
@@ -138,6 +139,25 @@ async function loadQuarantine(): Promise<void> {
   draw();
 }
 
+async function reinject(number: number): Promise<void> {
+  const { reinjecting } = state;
+  if (reinjecting.busy !== null) return;
+  reinjecting.busy = number;
+  reinjecting.message = null;
+  draw();
+  try {
+    const { accepted, rejected } = await rest.reinject(number, newKey());
+    const text = state.t('quarantine.reinject.done', { n: number, accepted: state.f.integer(accepted), rejected: state.f.integer(rejected) });
+    reinjecting.message = { kind: rejected === 0 ? 'good' : 'bad', text };
+  } catch (error) {
+    const { status, words } = error as Fault;
+    if (status === 401) expire();
+    else reinjecting.message = { kind: 'bad', text: status === 0 ? state.t('login.offline') : pick(state.lang, words) };
+  }
+  reinjecting.busy = null;
+  await loadQuarantine();
+}
+
 async function loadJournal(before?: number): Promise<void> {
   try {
     const page = await rest.journal(PAGE_SIZE, before);
@@ -181,7 +201,7 @@ function page(): TemplateResult {
         : route.page === 'feeds'
           ? feeds(state)
           : route.page === 'quarantine'
-            ? quarantine(state)
+            ? quarantine(state, (number) => void reinject(number))
             : journal(state, () => void loadJournal(state.journal?.next ?? undefined), () => void loadJournal())}
     </main>
     ${helping ? help() : nothing}`;

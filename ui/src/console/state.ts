@@ -52,6 +52,8 @@ export interface Console {
   opened: Opened | null;
   notes: Map<string, string>;
   quarantine: { items: Quarantined[]; total: number } | null;
+  /** Which payload is being taken up again, and what came of the last. */
+  reinjecting: { busy: number | null; message: { kind: 'good' | 'bad'; text: string } | null };
   journal: { items: Transition[]; next: number | null } | null;
 }
 

@@ -1,9 +1,9 @@
 // Feeds, quarantine and journal as tables.
 import { html, nothing, type TemplateResult } from 'lit';
 import { lookup, pick } from '../i18n/index.ts';
-import type { History } from '../protocol.ts';
+import type { History, Quarantined } from '../protocol.ts';
 import { ms } from '../shared/format.ts';
-import type { Console } from './state.ts';
+import { mayAck, type Console } from './state.ts';
 
 const table = (label: string, head: readonly string[], rows: readonly TemplateResult[], none: string): TemplateResult =>
   rows.length
@@ -13,13 +13,13 @@ const table = (label: string, head: readonly string[], rows: readonly TemplateRe
     : html`<p class="quiet">${none}</p>`;
 
 export function feeds({ store, t, f, now }: Console): TemplateResult {
-  const head = (['source', 'state', 'since', 'rate', 'accepted', 'rejected', 'late', 'repeats', 'shed', 'error'] as const).map((key) => t(`feeds.${key}`));
+  const head = (['source', 'state', 'since', 'rate', 'lag', 'accepted', 'rejected', 'late', 'repeats', 'shed', 'error'] as const).map((key) => t(`feeds.${key}`));
   const rows = [...store.feeds.values()].map(
     (feed) => html`<tr class=${feed.connected ? '' : 'trouble'} data-testid="feed" data-source=${feed.source}>
       <th scope="row">${feed.source}${feed.kind && feed.kind !== feed.source ? ` (${feed.kind})` : ''}<small>${feed.detail}</small></th>
-      <td>${feed.connected ? t('feeds.connected') : html`<b class="dashed">${t('feeds.disconnected')}</b>`}</td>
+      <td>${feed.state === 'up' ? t('feeds.connected') : html`<b class="dashed">${feed.state === 'waiting' ? t('feeds.waiting') : t('feeds.disconnected')}</b>`}</td>
       <td>${feed.since ? f.moment(ms(feed.since), now) : '—'}</td>
-      ${[f.number(feed.rate, 1), ...[feed.accepted, feed.rejected, feed.late, feed.repeats, feed.shed].map((n) => f.integer(n))].map((text) => html`<td class="number">${text}</td>`)}
+      ${[f.number(feed.rate, 1), feed.lag === null ? '—' : f.integer(feed.lag), ...[feed.accepted, feed.rejected, feed.late, feed.repeats, feed.shed].map((n) => f.integer(n))].map((text) => html`<td class="number">${text}</td>`)}
       <td>${feed.last_error}</td>
     </tr>`,
   );
@@ -42,8 +42,15 @@ function history(state: History, t: Console['t'], f: Console['f']): string {
   }
 }
 
-export function quarantine({ quarantine: read, t, f, now }: Console): TemplateResult {
-  const head = (['number', 'received', 'source', 'topic', 'reason', 'payload'] as const).map((key) => t(`quarantine.${key}`));
+export function quarantine(console_: Console, reinject: (number: number) => void): TemplateResult {
+  const { quarantine: read, reinjecting, t, f, now } = console_;
+  const head = (['number', 'received', 'source', 'topic', 'reason', 'payload', 'again'] as const).map((key) => t(`quarantine.${key}`));
+  const again = (item: Quarantined): TemplateResult | string => {
+    if (item.reinjected) return t('quarantine.reinjected');
+    return mayAck(console_)
+      ? html`<button type="button" ?disabled=${reinjecting.busy === item.number} aria-label=${t('quarantine.reinject.label', { n: item.number })} data-testid="reinject" @click=${() => reinject(item.number)}>${t('quarantine.reinject')}</button>`
+      : '';
+  };
   const rows = (read?.items ?? []).map(
     (item) => html`<tr data-testid="quarantined">
       <td class="number">${item.number}</td>
@@ -53,9 +60,11 @@ export function quarantine({ quarantine: read, t, f, now }: Console): TemplateRe
       <td>${item.reason}<small>${item.detail}</small></td>
       <td class="payload"><code>${item.payload_text ?? item.payload_base64}</code>
         <small>${t('quarantine.bytes', { n: f.integer(item.length) })}${item.payload_text === null ? ` · ${t('quarantine.binary')}, base64` : ''}</small></td>
+      <td>${again(item)}</td>
     </tr>`,
   );
   return html`<div class="page"><h2>${t('console.quarantine')}</h2>
+    <p class="message ${reinjecting.message?.kind ?? ''}" role="status" data-testid="reinjected">${reinjecting.message?.text ?? ''}</p>
     ${read ? html`${rows.length ? html`<p class="quiet">${t('quarantine.total', { n: f.integer(read.total) })}</p>` : nothing}
       ${table(t('console.quarantine'), head, rows, t('quarantine.none'))}` : html`<p class="quiet">${t('list.waiting')}</p>`}
   </div>`;

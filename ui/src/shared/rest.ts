@@ -54,6 +54,8 @@ export const rest = {
     ),
   feeds: () => call<{ items: Feed[]; history: History }>('/feeds'),
   quarantine: (limit: number) => call<{ items: Quarantined[]; total: number }>(`/quarantine?limit=${limit}`),
+  reinject: (number: number, key: string) =>
+    post<{ number: number; accepted: number; rejected: number }>(`/quarantine/${number}/reinject`, {}, { 'Idempotency-Key': key }),
   journal: (limit: number, before?: number) =>
     call<{ items: Transition[]; next: number | null }>(`/journal?limit=${limit}${before === undefined ? '' : `&before=${before}`}`),
 };

@@ -1,9 +1,12 @@
 // What the wall's own word is worth: feeds, rate, broker, database, log, who is on duty.
 import { html, nothing, type TemplateResult } from 'lit';
-import type { Kpi } from '../protocol.ts';
+import type { Kpi, SourceKpi } from '../protocol.ts';
 import type { Wall } from './context.ts';
 
 const DISK_DAYS_LOW = 7;
+/** A source that is read as it writes is always a few records behind. */
+const LAG_SHOWN = 1_000;
+const FEED_NAMES: ReadonlyMap<string, string> = new Map([['mqtt', 'MQTT'], ['kafka', 'Kafka'], ['http', 'HTTP']]);
 
 export function footer(wall: Wall): TemplateResult {
   const { t, f, store: { kpi }, client, version } = wall;
@@ -13,7 +16,7 @@ export function footer(wall: Wall): TemplateResult {
     ${kpi
       ? html`${item(t('wall.footer.feeds'), `${kpi.feeds_live}/${kpi.feeds_total}`)}
           ${trouble ? nothing : item(t('wall.footer.rate'), t('wall.footer.rate.value', { n: f.integer(kpi.rate) }))}
-          ${item(t('wall.footer.mqtt'), kpi.mqtt === 'ok' ? t('wall.ok') : t('wall.down'), kpi.mqtt !== 'ok')}
+          ${kpi.sources.map((source) => feed(wall, source))}
           ${history(wall, kpi)} ${log(wall, kpi)}
           ${item(t('wall.footer.officers'), kpi.officers.join(', ') || t('wall.footer.officers.none'), false, 'give')}`
       : nothing}
@@ -27,6 +30,13 @@ export function footer(wall: Wall): TemplateResult {
 
 const item = (name: string, value: string, trouble = false, more = '') =>
   html`<span class="item ${trouble ? 'trouble' : ''} ${more}">${name} <b>${value}</b></span>`;
+
+function feed({ t, f }: Wall, { source, kind, state, lag }: SourceKpi): TemplateResult {
+  const known = FEED_NAMES.get(kind) ?? kind;
+  const behind = lag !== null && lag >= LAG_SHOWN ? ` · ${t('wall.footer.lag', { n: f.integer(lag) })}` : '';
+  const word = state === 'up' ? t('wall.ok') : state === 'waiting' ? t('wall.waiting') : t('wall.down');
+  return item(source === kind ? known : `${known} ${source}`, word + behind, state !== 'up' || behind !== '');
+}
 
 function history({ t, f }: Wall, { history }: Kpi): TemplateResult {
   switch (history.state) {

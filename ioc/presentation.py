@@ -5,8 +5,11 @@ Pure. The wall may know neither packs nor rules; it is handed a `Presenter` and 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from ioc.model.alarm import Alarm, Transition
 from ioc.model.text import Text
@@ -41,6 +44,26 @@ _SYSTEM_NAMES: dict[str, Words] = {
 
 _FACT_UNITS = {"disk_low": "MB", "clock_step": "s"}
 
+_ABOUT_MAX: Final = 8_192
+"""Of how many rules, assets and levels the words are kept."""
+
+
+class _About(msgspec.Struct, frozen=True):
+    """What every alarm of one rule on one asset at one level says alike."""
+
+    title: Words
+    level_name: Words | None
+    unit: str
+    resolution: float | None
+    station_name: Words
+    series_name: Words | None
+    station: str | None
+    series: str | None
+    domain: str
+    lat: float | None
+    lon: float | None
+    commune: str | None
+
 
 def words(text: Text) -> Words:
     """One phrase as screens get it."""
@@ -73,6 +96,8 @@ class Presenter:
 
     def __init__(self, pack: Pack, numbers: Mapping[str, int]) -> None:
         self._pack = pack
+        self._silences = {rule.id for rule in pack.rules.values() if isinstance(rule, NoDataRule)}
+        self._about = functools.lru_cache(_ABOUT_MAX)(self._look_up)
         self.numbers: Mapping[str, int] = dict(numbers)
         self.simulated = pack.settings.simulated
         self.groups: list[GroupItem] = [GroupItem(g.id, words(g.name)) for g in pack.file.groups]
@@ -137,7 +162,7 @@ class Presenter:
 
     def tells_silence(self, rule: str) -> bool:
         """Whether a rule's alarm means that nothing comes from a series any more."""
-        return isinstance(self._pack.rules.get(rule), NoDataRule)
+        return rule in self._silences
 
     def level_name(self, rule: str, level: int) -> Words | None:
         """What a level of a limit rule is called."""
@@ -169,79 +194,97 @@ class Presenter:
             case _:
                 return (series.unit_text, series.resolution) if series else ("", None)
 
-    def alarm(self, alarm: Alarm) -> AlarmItem:
-        """An alarm with everything a screen needs to show it without asking again."""
-        series, station, place = self._place(alarm.asset)
-        unit, resolution = self._measure(alarm.rule, series)
-        return AlarmItem(
-            id=alarm.id,
-            rule=alarm.rule,
-            asset=alarm.asset,
-            occurrence=alarm.occurrence,
-            version=alarm.version,
-            state=str(alarm.state),
-            condition=str(alarm.condition),
-            level=alarm.level,
-            priority=alarm.priority,
-            value=finite(alarm.value),
+    def _look_up(self, rule: str, asset: str, level: int) -> _About:
+        series, station, place = self._place(asset)
+        unit, resolution = self._measure(rule, series)
+        return _About(
+            title=self.title(rule),
+            level_name=self.level_name(rule, level),
             unit=unit,
-            limit=finite(alarm.limit),
             resolution=resolution,
-            raised_at=stamp(alarm.raised_us),
-            changed_at=stamp(alarm.changed_us),
-            event_at=stamp(alarm.onset_event_us),
-            acked_by=alarm.acked_by or None,
-            acked_by_name=(alarm.acked_by_name or alarm.acked_by) or None,
-            acked_at=stamp(alarm.acked_us) if alarm.acked_us else None,
-            note=alarm.note,
-            detail=alarm.detail,
-            backlog=alarm.backlog,
-            confirmed=alarm.confirmed,
-            sounding=alarm.sounding,
-            title=self.title(alarm.rule),
-            level_name=self.level_name(alarm.rule, alarm.level),
             station_name=place,
             series_name=words(series.name) if series else None,
             station=station.id if station else None,
             series=series.id if series else None,
-            domain=alarm.asset.partition("/")[0],
+            domain=asset.partition("/")[0],
             lat=station.lat if station else None,
             lon=station.lon if station else None,
             commune=station.commune if station else None,
-            simulated=self.simulated,
+        )
+
+    def alarm(self, alarm: Alarm) -> AlarmItem:
+        """An alarm with everything a screen needs to show it without asking again."""
+        about = self._about(alarm.rule, alarm.asset, alarm.level)
+        # By position, here and below: names cost a struct of this size ten times its making.
+        return AlarmItem(
+            alarm.id,
+            alarm.rule,
+            alarm.asset,
+            alarm.occurrence,
+            alarm.version,
+            str(alarm.state),
+            str(alarm.condition),
+            alarm.level,
+            alarm.priority,
+            finite(alarm.value),
+            about.unit,
+            finite(alarm.limit),
+            about.resolution,
+            stamp(alarm.raised_us),
+            stamp(alarm.changed_us),
+            stamp(alarm.onset_event_us),
+            alarm.acked_by or None,
+            (alarm.acked_by_name or alarm.acked_by) or None,
+            stamp(alarm.acked_us) if alarm.acked_us else None,
+            alarm.note,
+            alarm.detail,
+            alarm.backlog,
+            alarm.confirmed,
+            alarm.sounding,
+            about.title,
+            about.level_name,
+            about.station_name,
+            about.series_name,
+            about.station,
+            about.series,
+            about.domain,
+            about.lat,
+            about.lon,
+            about.commune,
+            self.simulated,
         )
 
     def transition(self, step: Transition) -> TransitionItem:
         """One step of an alarm's life."""
-        series, _, place = self._place(step.asset)
+        about = self._about(step.rule, step.asset, step.level)
         return TransitionItem(
-            id=step.id,
-            alarm=step.alarm,
-            rule=step.rule,
-            asset=step.asset,
-            occurrence=step.occurrence,
-            step=step.step,
-            kind=str(step.kind),
-            before=str(step.before),
-            after=str(step.after),
-            condition=str(step.condition),
-            level=step.level,
-            priority=step.priority,
-            value=finite(step.value),
-            limit=finite(step.limit),
-            event_at=stamp(step.event_us),
-            at=stamp(step.now_us),
-            input=step.input,
-            sounds=step.sounds,
-            backlog=step.backlog,
-            actor=step.actor,
-            actor_name=step.actor_name or step.actor,
-            note=step.note,
-            detail=step.detail,
-            title=self.title(step.rule),
-            station_name=place,
-            unit=self._measure(step.rule, series)[0],
-            simulated=self.simulated,
+            step.id,
+            step.alarm,
+            step.rule,
+            step.asset,
+            step.occurrence,
+            step.step,
+            str(step.kind),
+            str(step.before),
+            str(step.after),
+            str(step.condition),
+            step.level,
+            step.priority,
+            finite(step.value),
+            finite(step.limit),
+            stamp(step.event_us),
+            stamp(step.now_us),
+            step.input,
+            step.sounds,
+            step.backlog,
+            step.actor,
+            step.actor_name or step.actor,
+            step.note,
+            step.detail,
+            about.title,
+            about.station_name,
+            about.unit,
+            self.simulated,
         )
 
     def rules(self) -> list[dict[str, Any]]:

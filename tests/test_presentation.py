@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from support.screens import LEVEL, NUMBERS, T0, write_pack
 
 from ioc.model import Alarm, Condition, State, Step, Transition
 from ioc.pack import Pack, Settings
 from ioc.presentation import Presenter
+from ioc.wall.wire import stamp
 
 ALARM = Alarm(
     id="0123456789abcdef",
@@ -89,6 +90,31 @@ def test_a_step_says_who_did_it(presenter: Presenter) -> None:
         "đã gọi",
         9,
     )
+
+
+def test_every_field_of_an_item_is_that_of_its_alarm_or_step(presenter: Presenter) -> None:
+    alarm = Alarm(
+        "id", "river", LEVEL, 2, 3, State.RETURNED, Condition.UNKNOWN, 1, 4, 5.5, 6.5, T0 + 7, T0 + 8, T0 + 9,
+        True, False, True, "lan", "Lan", T0 + 10, "ghi chú", "chi tiết",
+    )  # fmt: skip
+    step = Transition(
+        "id", "alarm", "river", LEVEL, 2, 3, Step.WORSE, State.ACKED, State.UNACKED, Condition.ACTIVE,
+        1, 4, 5.5, 6.5, T0 + 7, T0 + 8, 9, True, False, "lan", "Lan", "ghi chú", "chi tiết",
+    )  # fmt: skip
+    for thing, item in ((alarm, presenter.alarm(alarm)), (step, presenter.transition(step))):
+        shared = {name for name in thing.__struct_fields__ if name in item.__struct_fields__}
+        assert len(shared) >= 17
+        assert {name: getattr(item, name) for name in shared} == {
+            name: getattr(thing, name) for name in shared
+        }
+    item = presenter.alarm(alarm)
+    assert [item.event_at[-4:], item.raised_at[-4:], item.changed_at[-4:]] == ["007Z", "008Z", "009Z"]
+    assert item.acked_at == stamp(T0 + 10)
+    assert (item.lat, item.lon, item.commune, item.simulated) == (22.49, 103.97, "02647", False)
+    assert (item.station_name["vi"], item.series_name) == ("Lào Cai", {"vi": "Mực nước", "en": "Water level"})
+    told = presenter.transition(step)
+    assert (told.event_at, told.at, told.unit) == (stamp(T0 + 7), stamp(T0 + 8), "m")
+    assert told.title == {"vi": "Mực nước vượt báo động", "en": "Water level above alarm"}
 
 
 def test_limits_are_those_in_force_at_the_station(presenter: Presenter) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import heapq
+from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from msgspec.structs import asdict, replace
 
 from ioc.alerts import lifecycle
 from ioc.alerts.lifecycle import Reached
@@ -22,7 +24,6 @@ from ioc.model import (
     Step,
     Transition,
     Verdict,
-    alarm_id,
 )
 from ioc.registry import NO_DEADLINE_US
 
@@ -32,9 +33,10 @@ CLOSED_ALARMS_MAX = 2_000
 """How many closed alarms are remembered whole."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FIELDS = tuple(field.name for field in fields(Alarm))
+_NOTHING_YET = Reached()
 _NEEDS_AN_ALARM = frozenset({ChangeKind.UNKNOWN, ChangeKind.KNOWN, ChangeKind.RULE_REMOVED})
 """The engine says these of an asset whether or not it has an alarm, which it cannot know."""
+_MAY_SAY_NOTHING = _NEEDS_AN_ALARM | {ChangeKind.CONFIRMED}
 
 
 class Book:
@@ -42,13 +44,16 @@ class Book:
 
     def __init__(self) -> None:
         self._alarms: dict[str, Alarm] = {}
+        self._open: dict[tuple[str, str], Alarm] = {}
+        """The same by rule and asset: of one rule on one asset at most one occurrence is open."""
         self._reached: dict[tuple[str, str], Reached] = {}
         self._confirm_by_us: dict[str, int] = {}
         """Alarm id → when the wait for a fresh sample ends."""
         self._due: list[tuple[int, str]] = []
         """Heap over `_confirm_by_us`; an entry that differs from it is void."""
-        self._closed_ids: dict[str, tuple[str, str]] = {}
-        self._closed: dict[str, Alarm] = {}
+        # A dict that loses its oldest entry at each step skips over ever more holes to find it.
+        self._closed_ids: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self._closed: OrderedDict[str, Alarm] = OrderedDict()
         self._answers = Answers()
 
     @property
@@ -66,10 +71,10 @@ class Book:
         Raises InvalidTransition, and changes nothing, for what no engine can say.
         """
         about = (change.rule, change.asset)
-        reached = self._reached.get(about, Reached())
-        before = self._alarms.get(alarm_id(*about, reached.occurrence))
-        if _says_nothing_new(before, change):
+        before = self._open.get(about)
+        if change.kind in _MAY_SAY_NOTHING and _says_nothing_new(before, change):
             return []
+        reached = self._reached.get(about, _NOTHING_YET)
         after, transition = lifecycle.apply_change(before, reached, change, number)
         self._reached[about] = Reached(transition.occurrence, transition.step)
         if after is None:
@@ -78,7 +83,7 @@ class Book:
         if before is not None and before.id != after.id:
             self._close(before)
         self._put(after)
-        if transition.kind in (Step.ONSET, Step.WORSE) and not after.confirmed:
+        if not after.confirmed and transition.kind in (Step.ONSET, Step.WORSE):
             self._await_fresh(after.id, change.now_us + change.confirm_within_us)
         return [transition]
 
@@ -122,10 +127,10 @@ class Book:
         """Why an acknowledgement cannot be, or None."""
         if alarm is None:
             about = self._closed_ids.get(command.alarm)
-            newer = self._open_id(about) if about else ""
-            if newer:
+            newer = self._open.get(about) if about else None
+            if newer is not None:
                 reason = "this alarm is over; a newer occurrence is open"
-                return Answer(verdict=Verdict.CONFLICT, reason=reason, alarm=newer)
+                return Answer(verdict=Verdict.CONFLICT, reason=reason, alarm=newer.id)
             closed = self._closed.get(command.alarm)
             reason = _who(closed) if closed and closed.acked_by else "no such alarm is open"
             return Answer(verdict=Verdict.NOT_FOUND, reason=reason)
@@ -140,23 +145,21 @@ class Book:
             return Answer(verdict=Verdict.REFUSED, reason=_who(alarm), alarm=alarm.id)
         return None
 
-    def _open_id(self, about: tuple[str, str]) -> str:
-        occurrence = self._reached[about].occurrence
-        current = alarm_id(*about, occurrence)
-        return current if current in self._alarms else ""
-
     def _put(self, alarm: Alarm) -> None:
-        if alarm.confirmed or alarm.state is not State.UNACKED:
+        state = alarm.state
+        if alarm.confirmed or state is not State.UNACKED:
             # Heard, seen or over: nothing to wait for.
             self._confirm_by_us.pop(alarm.id, None)
-        if alarm.state is State.NORMAL:
+        if state is State.NORMAL:
             self._close(alarm)
         else:
-            self._alarms[alarm.id] = alarm
+            self._alarms[alarm.id] = self._open[alarm.rule, alarm.asset] = alarm
 
     def _close(self, alarm: Alarm) -> None:
+        about = (alarm.rule, alarm.asset)
         self._alarms.pop(alarm.id, None)
-        self._closed_ids[alarm.id] = (alarm.rule, alarm.asset)
+        self._open.pop(about, None)
+        self._closed_ids[alarm.id] = about
         self._closed[alarm.id] = alarm
         _drop_oldest(self._closed_ids, CLOSED_IDS_MAX)
         _drop_oldest(self._closed, CLOSED_ALARMS_MAX)
@@ -189,6 +192,7 @@ class Book:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Back to what `state` gave."""
         self._alarms = {alarm.id: alarm for alarm in map(_unpacked, state["alarms"])}
+        self._open = {(alarm.rule, alarm.asset): alarm for alarm in self._alarms.values()}
         self._reached = {
             (rule, asset): Reached(occurrence, version)
             for rule, asset, occurrence, version in state["reached"]
@@ -196,8 +200,8 @@ class Book:
         self._confirm_by_us = dict(state["confirm_by_us"])
         self._due = [(by_us, alarm) for alarm, by_us in self._confirm_by_us.items()]
         heapq.heapify(self._due)
-        self._closed_ids = {alarm: (rule, asset) for alarm, rule, asset in state["closed_ids"]}
-        self._closed = {alarm.id: alarm for alarm in map(_unpacked, state["closed"])}
+        self._closed_ids = OrderedDict((alarm, (rule, asset)) for alarm, rule, asset in state["closed_ids"])
+        self._closed = OrderedDict((alarm.id, alarm) for alarm in map(_unpacked, state["closed"]))
         self._answers.restore(state["answers"])
 
 
@@ -223,13 +227,13 @@ def _who(alarm: Alarm) -> str:
     return f"already acknowledged by {alarm.acked_by_name or alarm.acked_by} at {at:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _drop_oldest(kept: dict[str, Any], size_max: int) -> None:
+def _drop_oldest(kept: OrderedDict[str, Any], size_max: int) -> None:
     while len(kept) > size_max:
-        del kept[next(iter(kept))]
+        kept.popitem(last=False)
 
 
 def _packed(alarm: Alarm) -> dict[str, Any]:
-    packed = {name: getattr(alarm, name) for name in _FIELDS}
+    packed = asdict(alarm)
     packed["state"], packed["condition"] = alarm.state.value, alarm.condition.value
     return packed
 

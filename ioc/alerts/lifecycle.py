@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from ioc.alerts.states import next_state
 from ioc.model import (
@@ -46,8 +48,7 @@ UNACKNOWLEDGED: Mapping[str, Any] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Reached:
+class Reached(msgspec.Struct, frozen=True, gc=False):
     """How far one rule has come on one asset: its last occurrence and that one's version. Kept for ever."""
 
     occurrence: int = 0
@@ -97,7 +98,7 @@ def acknowledge(before: Alarm, command: Acknowledge, now_us: int, number: int) -
         note=command.note,
     )
     transition = replace(
-        _own_transition(alarm, Step.ACK, before.state, now_us, number, sounds=False),
+        _told(alarm, Step.ACK, before.state, now_us, number, False, now_us),
         actor=command.actor,
         actor_name=command.actor_name,
         note=command.note,
@@ -114,28 +115,30 @@ def give_up_waiting(before: Alarm, now_us: int, number: int) -> tuple[Alarm, Tra
         changed_us=now_us,
         sounding=True,
     )
-    return alarm, _own_transition(alarm, Step.UNCONFIRMED, before.state, now_us, number, sounds=True)
+    return alarm, _told(alarm, Step.UNCONFIRMED, before.state, now_us, number, True, now_us)
 
 
 def _begun(occurrence: int, change: Change) -> Alarm:
+    fresh = not change.backlog
+    # By position, here and below: names cost a struct of this size ten times its making.
     return Alarm(
-        id=alarm_id(change.rule, change.asset, occurrence),
-        rule=change.rule,
-        asset=change.asset,
-        occurrence=occurrence,
-        version=1,
-        state=State.UNACKED,
-        condition=Condition.ACTIVE,
-        level=change.level,
-        priority=change.priority,
-        value=change.value,
-        limit=change.limit,
-        onset_event_us=change.event_us,
-        raised_us=change.now_us,
-        changed_us=change.now_us,
-        backlog=change.backlog,
-        confirmed=not change.backlog,
-        sounding=not change.backlog,
+        alarm_id(change.rule, change.asset, occurrence),
+        change.rule,
+        change.asset,
+        occurrence,
+        1,  # version
+        State.UNACKED,
+        Condition.ACTIVE,
+        change.level,
+        change.priority,
+        change.value,
+        change.limit,
+        change.event_us,
+        change.now_us,  # raised
+        change.now_us,  # changed
+        change.backlog,
+        fresh,  # confirmed
+        fresh,  # sounding
         detail=change.detail,
     )
 
@@ -145,22 +148,22 @@ def _effect(before: Alarm, step: Step, change: Change) -> dict[str, Any]:
     # Silence has no value of its own: the last known one says more than none.
     value = before.value if math.isnan(change.value) else change.value
     detail = change.detail or before.detail
-    verdict = {
-        "level": change.level,
-        "priority": change.priority,
-        "value": change.value,
-        "limit": change.limit,
-        "detail": detail,
-        "condition": Condition.ACTIVE,
-    }
     match step:
-        case Step.WORSE:
-            return {**verdict, **UNACKNOWLEDGED, "backlog": change.backlog, "confirmed": not change.backlog}
-        case Step.BETTER:
-            return verdict
         case Step.CLEAR:
             # Level, priority and limit stay: they are what has still to be acknowledged.
             return {"value": value, "condition": Condition.NORMAL}
+        case Step.WORSE | Step.BETTER:
+            verdict = {
+                "level": change.level,
+                "priority": change.priority,
+                "value": change.value,
+                "limit": change.limit,
+                "detail": detail,
+                "condition": Condition.ACTIVE,
+            }
+            if step is Step.BETTER:
+                return verdict
+            return {**verdict, **UNACKNOWLEDGED, "backlog": change.backlog, "confirmed": not change.backlog}
         case Step.CONFIRMED:
             return {"value": value, "detail": detail, "condition": Condition.ACTIVE, "confirmed": True}
         case Step.UNKNOWN:
@@ -179,38 +182,45 @@ def _effect(before: Alarm, step: Step, change: Change) -> dict[str, Any]:
 def _transition(
     alarm: Alarm, step: Step, before: State, change: Change, number: int, *, sounds: bool
 ) -> Transition:
-    transition = replace(
-        _own_transition(alarm, step, before, change.now_us, number, sounds=sounds),
-        event_us=change.event_us,
-        backlog=change.backlog,
-        detail=change.detail,
-    )
+    event_us, backlog, detail = change.event_us, change.backlog, change.detail
+    transition = _told(alarm, step, before, change.now_us, number, sounds, event_us, backlog, detail)
     return _as_it_would_have_been(transition, change) if step is Step.CORRECTION else transition
 
 
-def _own_transition(
-    alarm: Alarm, step: Step, before: State, now_us: int, number: int, *, sounds: bool
+def _told(
+    alarm: Alarm,
+    step: Step,
+    before: State,
+    now_us: int,
+    number: int,
+    sounds: bool,
+    event_us: int,
+    backlog: bool = False,
+    detail: str = "",
 ) -> Transition:
     """A transition that tells the alarm's own figures after the step."""
+    rule, asset, occurrence, version = alarm.rule, alarm.asset, alarm.occurrence, alarm.version
     return Transition(
-        id=transition_id(alarm.rule, alarm.asset, alarm.occurrence, alarm.version),
-        alarm=alarm.id,
-        rule=alarm.rule,
-        asset=alarm.asset,
-        occurrence=alarm.occurrence,
-        step=alarm.version,
-        kind=step,
-        before=before,
-        after=alarm.state,
-        condition=alarm.condition,
-        level=alarm.level,
-        priority=alarm.priority,
-        value=alarm.value,
-        limit=alarm.limit,
-        event_us=now_us,
-        now_us=now_us,
-        input=number,
-        sounds=sounds,
+        transition_id(rule, asset, occurrence, version),
+        alarm.id,
+        rule,
+        asset,
+        occurrence,
+        version,
+        step,
+        before,
+        alarm.state,
+        alarm.condition,
+        alarm.level,
+        alarm.priority,
+        alarm.value,
+        alarm.limit,
+        event_us,
+        now_us,
+        number,
+        sounds,
+        backlog,
+        detail=detail,
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 
 class State(StrEnum):
@@ -50,8 +51,7 @@ def transition_id(rule: str, asset: str, occurrence: int, step: int) -> str:
     return hashlib.sha256(f"{rule}\n{asset}\n{occurrence}\n{step}".encode()).hexdigest()[:24]
 
 
-@dataclass(frozen=True, slots=True)
-class Alarm:
+class Alarm(msgspec.Struct, frozen=True, gc=False):
     """One occurrence of one rule on one asset, as it stands.
 
     `version` counts its transitions. `sounding` is whether the room should hear it: false while only backlog has
@@ -83,8 +83,7 @@ class Alarm:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
+class Transition(msgspec.Struct, frozen=True, gc=False):
     """One immutable step in one alarm's life; `step` is the version it led to, `input` the log number that caused it.
 
     `sounds` says that this very step is to be heard (and, later, paged).

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 
 class ChangeKind(StrEnum):
@@ -20,8 +21,7 @@ class ChangeKind(StrEnum):
     RULE_REMOVED = "rule_removed"
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True, gc=False):
     """One change of one rule on one asset.
 
     `event_us` is the event time of the sample that decided, or the deadline for silence; `now_us` the core's time.

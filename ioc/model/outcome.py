@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from ioc.model.alarm import Transition
 from ioc.model.change import Change
@@ -10,11 +10,10 @@ from ioc.model.command import Answer
 from ioc.model.inputs import Input
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """The input that was fed, what the rules said, what the alarms did, and a command's answer."""
 
     input: Input
-    changes: list[Change] = field(default_factory=list)
-    transitions: list[Transition] = field(default_factory=list)
+    changes: list[Change] = []
+    transitions: list[Transition] = []
     answer: Answer | None = None

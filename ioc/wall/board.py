@@ -33,7 +33,7 @@ class Board:
         self.floor_seq = 0
         """Nobody can resume from before this seq: closings after it have been forgotten."""
         self._removed: deque[tuple[int, str, str]] = deque()
-        self._by_asset: dict[str, set[str]] = {}
+        self._by_asset: dict[str, dict[str, Alarm]] = {}
         self._texts: dict[str, str] = {}
 
     def put(self, alarm: Alarm, seq: int) -> None:
@@ -42,7 +42,7 @@ class Board:
         self.changed.pop(alarm.id, None)
         self.changed[alarm.id] = seq
         self._texts.pop(alarm.id, None)
-        self._by_asset.setdefault(alarm.asset, set()).add(alarm.id)
+        self._by_asset.setdefault(alarm.asset, {})[alarm.id] = alarm
 
     def drop(self, alarm_id: str, seq: int) -> None:
         """An alarm has closed."""
@@ -51,8 +51,9 @@ class Board:
             return
         del self.changed[alarm_id]
         self._texts.pop(alarm_id, None)
-        self._by_asset[alarm.asset].discard(alarm_id)
-        if not self._by_asset[alarm.asset]:
+        others = self._by_asset[alarm.asset]
+        del others[alarm_id]
+        if not others:
             del self._by_asset[alarm.asset]
         self._removed.append((seq, alarm_id, alarm.asset))
         if len(self._removed) > REMOVED_MAX:
@@ -89,7 +90,8 @@ class Board:
 
     def priority_of(self, asset: str) -> int:
         """Of the worst open alarm of an asset; 0 for none."""
-        return min((self.alarms[i].priority for i in self._by_asset.get(asset, ())), default=0)
+        alarms = self._by_asset.get(asset)
+        return min([alarm.priority for alarm in alarms.values()]) if alarms else 0
 
     def text(self, alarm: Alarm, presenter: Presenter) -> str:
         """An alarm as JSON, encoded once for all screens."""

@@ -30,6 +30,9 @@ INTERVAL_US: Final = {"alarms": 50_000, "points": 250_000, "feeds": 1_000_000, "
 """The pace of a topic for which a screen names none."""
 
 
+_EVERYTHING: Final = Filter()
+
+
 class DuplicateId(Exception):
     """This connection has a subscription of that id."""
 
@@ -51,10 +54,8 @@ class Subscription:
     snap: bool = True
     resumed: bool = False
     sent_us: int = -(1 << 60)
-
-    def due_us(self) -> int:
-        """Its pace allows no frame before this."""
-        return self.sent_us + self.interval_us
+    due_us: int = -(1 << 60)
+    """Its pace allows no frame before this."""
 
 
 @dataclass(slots=True, eq=False)
@@ -67,6 +68,10 @@ class Client:
     officer: str
     subscriptions: dict[int, Subscription] = field(default_factory=dict)
     _in_flight: deque[tuple[int, bool]] = field(default_factory=deque)
+    _alarms: bool = False
+    """Whether any subscription is to alarms."""
+    _paced: list[Subscription] = field(default_factory=list)
+    """What `take` last left to its pace."""
 
     def subscribe(self, sub: Sub) -> None:
         """A screen wants a topic. Raises DuplicateId or TooMany."""
@@ -85,10 +90,12 @@ class Client:
             subscription.snap = False
             subscription.resumed = True
         self.subscriptions[sub.id] = subscription
+        self._alarms |= sub.topic == "alarms"
 
     def unsubscribe(self, subscription_id: int) -> None:
         """A screen no longer wants a topic."""
         self.subscriptions.pop(subscription_id, None)
+        self._alarms = any(s.topic == "alarms" for s in self.subscriptions.values())
 
     def ack(self, seq: int) -> bool:
         """The screen has drawn the frame of this seq, and so all before it; whether any was waiting for that."""
@@ -102,38 +109,39 @@ class Client:
     def take(self, now_us: int) -> list[str]:
         """The frames to send now, as far as credit and pace allow; alarms come first."""
         frames: list[str] = []
-        for subscription in sorted(
-            self.subscriptions.values(), key=lambda s: (s.topic != "alarms", s.sent_us)
-        ):
+        paced: list[Subscription] = []
+        self._paced = paced
+        if len(self._in_flight) >= WINDOW:
+            return frames
+        topic_seq = self.hub.view.topic_seq
+        due: list[Subscription] = []
+        for subscription in self.subscriptions.values():
             if (
-                self._pending(subscription)
-                and subscription.due_us() <= now_us
-                and self._credit(subscription)
-                and (made := self.hub.frames(subscription))
+                topic_seq[subscription.topic] > subscription.cursor
+                or subscription.snap
+                or subscription.resumed
             ):
+                (due if subscription.due_us <= now_us else paced).append(subscription)
+        if len(due) > 1:
+            due.sort(key=lambda s: (s.topic != "alarms", s.sent_us))
+        for subscription in due:
+            if self._credit(subscription) and (made := self.hub.frames(subscription)):
                 frames += made
                 subscription.sent_us = now_us
+                subscription.due_us = now_us + subscription.interval_us
                 self._in_flight.append((subscription.prev, subscription.topic == "alarms"))
         return frames
 
     def next_us(self) -> int | None:
-        """When `take` may have more that only waits for its pace; None if nothing does."""
-        return min(
-            (s.due_us() for s in self.subscriptions.values() if self._pending(s) and self._credit(s)),
-            default=None,
-        )
-
-    def _pending(self, subscription: Subscription) -> bool:
-        return (
-            subscription.snap
-            or subscription.resumed
-            or self.hub.view.topic_seq[subscription.topic] > subscription.cursor
-        )
+        """When there may be more that `take` left to its pace; None if nothing is."""
+        if not self._paced:
+            return None
+        return min([s.due_us for s in self._paced if self._credit(s)], default=None)
 
     def _credit(self, subscription: Subscription) -> bool:
         if len(self._in_flight) >= WINDOW:
             return False
-        if subscription.topic == "alarms" or all(s.topic != "alarms" for s in self.subscriptions.values()):
+        if subscription.topic == "alarms" or not self._alarms:
             return True
         # One credit is kept for alarms: a screen that still draws its map must not learn of them later.
         return sum(not alarms for _, alarms in self._in_flight) < WINDOW - 1
@@ -229,15 +237,17 @@ class Hub:
             return ",".join([view.alarm_text(alarm) for alarm in alarms])
         if cursor < view.floor_seq:
             return None
-        entries = [e for e in view.journal.since(cursor) if _about(wanted, e.step.asset)]
-        events = [entry for entry in entries if _urgent(wanted, entry.step.priority)]
+        events, upsert = view.journal.since(cursor), view.board.since(cursor)
+        removed, moved = view.board.removed_since(cursor), []
+        if wanted != _EVERYTHING:
+            events = [e for e in events if _about(wanted, e.step.asset) and _urgent(wanted, e.step.priority)]
+            removed = [(alarm, asset) for alarm, asset in removed if _about(wanted, asset)]
+            # An alarm may have moved out of what this screen asked for.
+            moved = [a.id for a in upsert if _about(wanted, a.asset) and not _urgent(wanted, a.priority)]
+            upsert = [alarm for alarm in upsert if _wants(wanted, alarm)]
         if len(events) > EVENTS_MAX:
             return None
-        changed = view.board.since(cursor)
-        upsert = [alarm for alarm in changed if _wants(wanted, alarm)]
-        # An alarm that has closed, or has moved out of what this screen asked for.
-        remove = [alarm for alarm, asset in view.board.removed_since(cursor) if _about(wanted, asset)]
-        remove += [a.id for a in changed if _about(wanted, a.asset) and not _wants(wanted, a)]
+        remove = [alarm for alarm, _ in removed] + moved
         if not (upsert or remove or events):
             return ""
         return (

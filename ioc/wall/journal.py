@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from ioc.model.alarm import State, Step, Transition
 from ioc.wall.given import Presenter
@@ -18,8 +19,7 @@ _DAY_MAX: Final = 100_000
 _WAITING: Final = frozenset({State.UNACKED, State.RETURNED})
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(msgspec.Struct, gc=False):
     """One transition: `place` is its number in the log's output, `seq` the view's when it was fed (0: before)."""
 
     place: int
@@ -49,7 +49,7 @@ class Journal:
             self.floor_seq = max(self.floor_seq, self._entries.popleft().seq)
         if step.kind is Step.ONSET:
             self._onsets.append(step.now_us)
-        if step.kind is Step.ACK and step.alarm in self._waiting:
+        elif step.kind is Step.ACK and step.alarm in self._waiting:
             self._acks.append((step.now_us, step.now_us - self._waiting[step.alarm]))
         if step.after not in _WAITING:
             self._waiting.pop(step.alarm, None)

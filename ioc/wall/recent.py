@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from bisect import bisect_left
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from ioc.model.batch import F64, I64, U16, Batch, Flag
+from ioc.model.batch import F64, I32, I64, U16, Batch, Flag
 
 POINTS_MAX: Final = 2_048
 """Points remembered of one series."""
@@ -17,13 +19,38 @@ NEVER_US: Final = -(1 << 62)
 _OUT_OF_ORDER: Final = int(Flag.LATE | Flag.TOO_LATE | Flag.REVISED)
 _FORGOTTEN: Final = int(Flag.REPEAT | Flag.CONFLICT | Flag.LAST_KNOWN | Flag.FUTURE)
 _CAPACITY_FIRST: Final = 64
+_WAITING_ROWS_MAX: Final = 32_768
+_WAITING_BATCHES_MAX: Final = 256
+
+
+def by_series(series: I32) -> npt.NDArray[np.intp]:
+    """The order of the rows by series, rows of one series in their own order."""
+    # Two bytes at a time: those numpy sorts by radix, ten times as fast as whole numbers.
+    order = np.argsort(series.astype(np.uint16), kind="stable")
+    if series.max(initial=0) >> 16:
+        order = order[np.argsort((series >> 16).astype(np.uint16)[order], kind="stable")]
+    return order
+
+
+class _Rows(NamedTuple):
+    """The columns that are remembered."""
+
+    series: I32
+    event_us: I64
+    value: F64
+    flags: U16
+
+    def take(self, where: Any) -> _Rows:
+        return _Rows(*(column[where] for column in self))
 
 
 class Recent:
-    """A ring a series, all in three arrays of shape (series, capacity); capacity doubles until its bound.
+    """A ring a series, all in three arrays of shape (capacity, series); capacity doubles until its bound.
 
-    Late readings are inserted where they belong, a revision takes the place of what it revises, and FUTURE ones
-    stay out: one wrong clock would push everything else away.
+    Series that speak at the same pace write side by side, which is what makes many of them cheap. Late readings are
+    inserted where they belong, a revision takes the place of what it revises, and FUTURE ones stay out: one wrong
+    clock would push everything else away. Batches wait until somebody reads or there are many, so that a record of
+    one row costs next to nothing.
     """
 
     def __init__(self, size: int = 0, points_max: int = POINTS_MAX, points_total: int = POINTS_TOTAL) -> None:
@@ -32,141 +59,162 @@ class Recent:
         self._event = np.zeros((0, 0), np.int64)
         self._value = np.zeros((0, 0), np.float64)
         self._flags = np.zeros((0, 0), np.uint16)
-        self._start = np.zeros(0, np.int64)
-        self._count = np.zeros(0, np.int64)
+        self._written = np.zeros(0, np.int64)
+        """Points of each series so far; number n stands in cell n % capacity, the last `capacity` of them stand."""
         self._last = np.zeros(0, np.int64)
+        self._waiting: list[Batch] = []
+        self._waiting_rows = 0
         self.resize(size)
 
     @property
     def bound(self) -> int:
         """How many points of one series are remembered at most."""
-        return max(1, min(self._points_max, self._points_total // max(1, len(self._count))))
+        return max(1, min(self._points_max, self._points_total // max(1, len(self._written))))
 
     @property
     def _capacity(self) -> int:
-        return self._event.shape[1]
+        return len(self._event)
 
     def resize(self, size: int) -> None:
         """Room for series numbers below `size`; never shrinks."""
-        old = len(self._count)
-        if size <= old:
+        more = size - len(self._written)
+        if more <= 0:
             return
-        series = [self.read(n) for n in range(old) if self._count[n]]
-        numbers = np.flatnonzero(self._count)
-        last = self._last
-        self._start = np.zeros(size, np.int64)
-        self._count = np.zeros(size, np.int64)
-        self._last = np.full(size, NEVER_US, np.int64)
-        self._last[:old] = last
+        written = self._written
+        self._written = np.pad(written, (0, more))
+        self._last = np.pad(self._last, (0, more), constant_values=NEVER_US)
         capacity = min(self.bound, max(self._capacity, _CAPACITY_FIRST))
-        self._event = np.zeros((size, capacity), np.int64)
-        self._value = np.zeros((size, capacity), np.float64)
-        self._flags = np.zeros((size, capacity), np.uint16)
-        for number, (event_us, value, flags) in zip(numbers, series, strict=True):
-            self._write(int(number), event_us, value, flags)
+        kept = np.minimum(written, min(self._capacity, capacity))
+        where = (written - kept + np.arange(capacity)[:, None]) % max(1, self._capacity)
+
+        def moved(cells: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            return np.pad(np.take_along_axis(cells, where, axis=0), ((0, 0), (0, more)))
+
+        self._event, self._value, self._flags = moved(self._event), moved(self._value), moved(self._flags)
+        self._written[: len(written)] = kept
 
     def feed(self, batch: Batch) -> None:
         """Take one judged batch."""
-        keep = (batch.flags & _FORGOTTEN) == 0
-        if not keep.all():
-            batch = batch.take(keep)
-        if not len(batch):
+        self._waiting.append(batch)
+        self._waiting_rows += len(batch)
+        if self._waiting_rows > _WAITING_ROWS_MAX or len(self._waiting) > _WAITING_BATCHES_MAX:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Put into the rings what waits."""
+        waiting, self._waiting, self._waiting_rows = self._waiting, [], 0
+        if not waiting:
             return
-        late = (batch.flags & _OUT_OF_ORDER) != 0
-        if late.any():
-            self._append(batch.take(~late))
-            self._merge(batch.take(late))
-        else:
-            self._append(batch)
+        rows = _Rows(*(np.concatenate([getattr(batch, name) for batch in waiting]) for name in _Rows._fields))
+        forgotten = (rows.flags & _FORGOTTEN) != 0
+        if forgotten.any():
+            rows = rows.take(~forgotten)
+        self._append(rows.take(by_series(rows.series)))
 
     def read(
         self, number: int, since_us: int = NEVER_US, until_us: int = 1 << 62, limit: int = POINTS_MAX
     ) -> tuple[I64, F64, U16]:
         """The newest `limit` points of since ≤ event time < until, oldest first."""
-        count = int(self._count[number]) if number < len(self._count) else 0
-        if not count:
-            return np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.uint16)
-        where = (int(self._start[number]) + np.arange(count)) % self._capacity
-        event_us = self._event[number, where]
+        self._settle()
+        event_us, value, flags = self._ring(number)
         low, high = np.searchsorted(event_us, [since_us, until_us])
-        low = max(int(low), int(high) - limit)
-        part = where[low : int(high)]
-        return event_us[low : int(high)], self._value[number, part], self._flags[number, part]
+        part = slice(max(int(low), int(high) - limit), int(high))
+        return event_us[part], value[part], flags[part]
 
     def oldest_us(self, number: int) -> int | None:
         """Event time of the oldest point remembered."""
-        if number >= len(self._count) or not self._count[number]:
+        self._settle()
+        if number >= len(self._written) or not self._written[number]:
             return None
-        return int(self._event[number, self._start[number]])
+        return int(self._event[max(0, self._written[number] - self._capacity) % self._capacity, number])
 
-    def _append(self, batch: Batch) -> None:
-        if not len(batch):
+    def _ring(self, number: int) -> tuple[I64, F64, U16]:
+        """All points of one series, oldest first."""
+        written = int(self._written[number]) if number < len(self._written) else 0
+        if not written:
+            return np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.uint16)
+        where = np.arange(max(0, written - self._capacity), written) % self._capacity
+        return self._event[where, number], self._value[where, number], self._flags[where, number]
+
+    def _append(self, rows: _Rows) -> None:
+        """Rows sorted by series, those of one series as they came."""
+        series, event_us = rows.series, rows.event_us
+        if not len(series):
             return
-        order = np.argsort(batch.series, kind="stable")
-        series = batch.series[order]
-        event_us = batch.event_us[order]
-        first = np.flatnonzero(np.r_[True, series[1:] != series[:-1]])
-        numbers = series[first]
-        length = np.diff(np.r_[first, len(series)])
-        rises = event_us > np.r_[NEVER_US, event_us[:-1]]
-        rises[first] = event_us[first] > self._last[numbers]
-        if not rises.all():
-            # Not what order.py promises (a replay may overlap): those series take the slower way.
-            odd = np.isin(batch.series, series[~rises])
-            self._append(batch.take(~odd))
-            self._merge(batch.take(odd))
+        first = np.flatnonzero(np.append(True, series[1:] != series[:-1]))
+        length = np.diff(first, append=len(series))
+        numbers = series[first].astype(np.intp)
+        odd = (rows.flags & _OUT_OF_ORDER) != 0
+        # What order.py promises may not hold where a replay overlaps.
+        odd[1:] |= event_us[1:] <= event_us[:-1]
+        odd[first] = (event_us[first] <= self._last[numbers]) | ((rows.flags[first] & _OUT_OF_ORDER) != 0)
+        if odd.any():
+            slow = np.repeat(np.logical_or.reduceat(odd, first), length)
+            self._append(rows.take(~slow))
+            self._merge(rows.take(slow))
             return
-        self._grow(int((self._count[numbers] + length).max()))
-        capacity = self._capacity
+        written, capacity = self._written[numbers], self._grow(int((self._written[numbers] + length).max()))
         within = np.arange(len(series)) - np.repeat(first, length)
-        # Of more rows than fit only the last ones are written: two rows must not meet in one cell.
-        fit = within >= np.repeat(length - capacity, length)
-        rows = series[fit]
-        cells = (self._start[rows] + self._count[rows] + within[fit]) % capacity
-        self._event[rows, cells] = event_us[fit]
-        self._value[rows, cells] = batch.value[order][fit]
-        self._flags[rows, cells] = batch.flags[order][fit]
-        total = self._count[numbers] + length
-        over = np.maximum(0, total - capacity)
-        self._start[numbers] = (self._start[numbers] + over) % capacity
-        self._count[numbers] = total - over
+        if length.max() > capacity:
+            # Of more rows than fit only the last ones are written: two rows must not meet in one cell.
+            self._append(rows.take(within >= np.repeat(length - capacity, length)))
+            return
+        cells = np.repeat(written % capacity, length) + within
+        cells[cells >= capacity] -= capacity
+        cells = cells * len(self._written) + series
+        self._event.reshape(-1)[cells] = event_us
+        self._value.reshape(-1)[cells] = rows.value
+        self._flags.reshape(-1)[cells] = rows.flags
+        self._written[numbers] = written + length
         self._last[numbers] = event_us[first + length - 1]
 
-    def _merge(self, batch: Batch) -> None:
-        for number in np.unique(batch.series):
-            rows = batch.take(batch.series == number)
-            event_us, value, flags = self.read(int(number))
-            event_us = np.r_[event_us, rows.event_us]
-            value = np.r_[value, rows.value]
-            flags = np.r_[flags, rows.flags]
-            order = np.argsort(event_us, kind="stable")
-            event_us = event_us[order]
-            # Of one stamp the last to arrive stands.
-            stands = np.r_[event_us[1:] != event_us[:-1], True]
-            self._grow(int(stands.sum()))
-            self._write(int(number), event_us[stands], value[order][stands], flags[order][stands])
+    def _merge(self, rows: _Rows) -> None:
+        """The same for rows in any order of time."""
+        first = np.flatnonzero(np.append(True, rows.series[1:] != rows.series[:-1])).tolist()
+        for begin, end in zip(first, [*first[1:], len(rows.series)], strict=True):
+            self._insert(int(rows.series[begin]), rows.take(slice(begin, end)))
 
-    def _write(self, number: int, event_us: I64, value: F64, flags: U16) -> None:
-        kept = min(len(event_us), self._capacity)
-        self._start[number] = 0
-        self._count[number] = kept
-        self._event[number, :kept] = event_us[len(event_us) - kept :]
-        self._value[number, :kept] = value[len(value) - kept :]
-        self._flags[number, :kept] = flags[len(flags) - kept :]
-        self._last[number] = max(int(self._last[number]), int(event_us[-1]))
+    def _insert(self, number: int, rows: _Rows) -> None:
+        """Rows of one series. Only what is newer than the oldest of them moves."""
+        written, capacity = self._written.item(number), self._capacity
+        oldest = max(0, written - capacity)
+        if written >= self.bound:
+            # The ring is full: what is older than all of it has no place, and moves nothing.
+            rows = rows.take(rows.event_us >= self._event[oldest % capacity, number])
+            if not len(rows.event_us):
+                return
+        begin = bisect_left(
+            range(oldest, written), rows.event_us.min(), key=lambda n: self._event.item(n % capacity, number)
+        )
+        tail = np.arange(oldest + begin, written) % capacity
+        event_us = np.append(self._event[tail, number], rows.event_us)
+        value = np.append(self._value[tail, number], rows.value)
+        flags = np.append(self._flags[tail, number], rows.flags)
+        order = np.argsort(event_us, kind="stable")
+        # Of one stamp the last to arrive stands.
+        order = order[np.append(event_us[order][1:] != event_us[order][:-1], True)]
+        written = oldest + begin + len(order)
+        capacity = self._grow(written)
+        order = order[-capacity:]
+        cells = np.arange(written - len(order), written) % capacity
+        self._event[cells, number] = event_us[order]
+        self._value[cells, number] = value[order]
+        self._flags[cells, number] = flags[order]
+        self._written[number] = written
+        self._last[number] = max(self._last.item(number), event_us.item(order[-1]))
 
-    def _grow(self, count: int) -> None:
-        """Room for `count` points a series, as far as the bound allows; no ring has wrapped before that."""
+    def _grow(self, count: int) -> int:
+        """Room for `count` points a series, as far as the bound allows; no ring has wrapped before that. Capacity."""
         capacity = self._capacity
-        if count <= capacity or capacity >= self.bound:
-            return
-        while capacity < count:
-            capacity *= 2
-        capacity = min(capacity, self.bound)
-        wider = ((0, 0), (0, capacity - self._capacity))
-        self._event = np.pad(self._event, wider)
-        self._value = np.pad(self._value, wider)
-        self._flags = np.pad(self._flags, wider)
+        if count > capacity and capacity < self.bound:
+            while capacity < count:
+                capacity *= 2
+            capacity = min(capacity, self.bound)
+            more = ((0, capacity - self._capacity), (0, 0))
+            self._event = np.pad(self._event, more)
+            self._value = np.pad(self._value, more)
+            self._flags = np.pad(self._flags, more)
+        return capacity
 
 
 def as_points(event_us: I64, value: F64, flags: U16) -> list[list[float | int | None]]:

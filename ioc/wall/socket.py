@@ -12,9 +12,9 @@ from typing import Any, Final
 import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from ioc.faults import fault
 from ioc.wall.auth import COOKIE, Identity, own_origin
 from ioc.wall.desk import Desk
-from ioc.wall.faults import fault
 from ioc.wall.hub import WINDOW, DuplicateId, TooMany
 from ioc.wall.wire import Ack, Auth, ClientMessage, Ping, Sub, Unsub, client_message, text_of
 
@@ -144,6 +144,8 @@ class Screen:
         self._stuck: asyncio.Task[None] | None = None
         """The write that waits for the socket to take more."""
         self._pace: asyncio.TimerHandle | None = None
+        self._pace_us = 0
+        """When that timer wakes this screen, by the loop's clock."""
         self._beat: asyncio.TimerHandle | None = None
         self._refused: Refused | None = None
         self._gone = False
@@ -222,9 +224,6 @@ class Screen:
         """Write what the hub has for this screen, now, as far as credit, pace and socket allow."""
         if self._gone or self._stuck is not None:
             return
-        if self._pace is not None:
-            self._pace.cancel()
-            self._pace = None
         now_us = self._now_us()
         try:
             frames = self._client.take(now_us)
@@ -235,9 +234,14 @@ class Screen:
             return
         for frame in frames:
             self._send(frame)
-        due_us = self._client.next_us()
-        if due_us is not None and self._stuck is None:
-            self._pace = self._loop.call_later(max(0, due_us - now_us) / 1e6, self._paced)
+        due_us = self._client.next_us() if self._stuck is None else None
+        if self._pace is not None and self._pace_us != due_us:
+            self._pace.cancel()
+            self._pace = None
+        if self._pace is None and due_us is not None:
+            self._pace_us = due_us
+            # A microsecond late, lest rounding wake it too early.
+            self._pace = self._loop.call_at((due_us + 1) / 1e6, self._paced)
 
     def _paced(self) -> None:
         self._pace = None

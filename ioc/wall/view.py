@@ -8,25 +8,45 @@ from __future__ import annotations
 
 import base64
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from ioc.model import Alarm, Batch, Input, Outcome, Rejected, SourceState, State, Step, Transition
 from ioc.model.batch import Bool
+from ioc.model.origin import reinjected
 from ioc.wall.board import UNACKED, Board, counts, order_of
 from ioc.wall.given import Presenter, Status
 from ioc.wall.journal import Journal
 from ioc.wall.points import NORMAL, STALE, Points
 from ioc.wall.recent import Recent
 from ioc.wall.tally import Tally
-from ioc.wall.wire import FeedItem, GroupKpi, KpiItem, PointItem, QuarantineItem, stamp, text_of
+from ioc.wall.wire import (
+    FeedItem,
+    GroupKpi,
+    KpiItem,
+    PointItem,
+    QuarantineItem,
+    SourceKpi,
+    stamp,
+    text_of,
+)
 
 QUARANTINE_MAX: Final = 1_000
 PAYLOAD_SHOWN_BYTES: Final = 8 * 1024
 """How much of a rejected payload screens are shown; the log has more of it."""
+
+
+class _Live(NamedTuple):
+    """How many series speak, in all and by group: counted again only once the state of one has changed."""
+
+    seq: int = -1
+    series: int = 0
+    live: Sequence[int] = ()
+    total: Sequence[int] = ()
+    stale: Sequence[int] = ()
 
 
 class View:
@@ -47,6 +67,7 @@ class View:
         self.board = Board()
         self.journal = Journal()
         self.quarantine: deque[tuple[int, Rejected]] = deque(maxlen=QUARANTINE_MAX)
+        self._reinjected: deque[int] = deque(maxlen=QUARANTINE_MAX)
         self.rejected = 0
         self.tally = Tally()
         self.points = Points()
@@ -58,6 +79,7 @@ class View:
         self._alarms = alarms
         self._feeds: dict[str, tuple[FeedItem, int]] = {}
         self._kpi_text: tuple[int, str] = (0, "")
+        self._live = _Live()
 
     def load(self, presenter: Presenter) -> None:
         """A pack was loaded or series were added; every word on the screens may be another now."""
@@ -112,15 +134,7 @@ class View:
         changed = self._input(outcome.input)
         for step in outcome.transitions:
             self.journal.feed(step, self.seq)
-            # A new occurrence replaces the old one without a word about it, so the whole asset is looked at.
-            for alarm_id in {step.alarm, *self.board.of_asset(step.asset)}:
-                alarm = self._alarms.get(alarm_id)
-                if alarm is None or alarm.state is State.NORMAL:
-                    self.board.drop(alarm_id, self.seq)
-                elif alarm is not self.board.alarms.get(alarm_id):
-                    self.board.put(alarm, self.seq)
-            self._priority(step.asset)
-            self._silence(step)
+            self._step(step)
         if outcome.transitions:
             self.topic_seq["alarms"] = self.topic_seq["kpi"] = self.seq
         elif not changed:
@@ -129,6 +143,8 @@ class View:
     def _input(self, record: Input) -> bool:
         """Readings and news of sources; whether a screen would see a difference at once."""
         self.now_us = max(self.now_us, record.now_us)
+        if (number := reinjected(record.origin)) is not None:
+            self._reinjected.append(number)
         match record.body:
             case Batch() as batch:
                 self.tally.batch(batch, record.now_us)
@@ -149,17 +165,28 @@ class View:
                 pass
         return False
 
+    def _step(self, step: Transition) -> None:
+        alarms, board, kind = self._alarms, self.board, step.kind
+        if kind is Step.ONSET:
+            # It replaces an occurrence that had returned without a word about that one.
+            for alarm_id in board.of_asset(step.asset):
+                if alarm_id not in alarms:
+                    board.drop(alarm_id, self.seq)
+        alarm = alarms.get(step.alarm)
+        if alarm is None:
+            board.drop(step.alarm, self.seq)
+        elif alarm is not board.alarms.get(step.alarm):
+            board.put(alarm, self.seq)
+        self._priority(step.asset)
+        # With the alarm, not a second later: until then a value that no longer comes would look fresh.
+        if (kind is Step.ONSET or kind is Step.CLEAR) and self.presenter.tells_silence(step.rule):
+            number = self.presenter.numbers.get(step.asset)
+            if number is not None and self.points.silenced(number, kind is Step.ONSET, self.seq):
+                self.topic_seq["points"] = self.seq
+
     def _priority(self, asset: str) -> None:
         number = self.presenter.numbers.get(asset)
         if number is not None and self.points.alarmed(number, self.board.priority_of(asset), self.seq):
-            self.topic_seq["points"] = self.seq
-
-    def _silence(self, step: Transition) -> None:
-        # With the alarm, not a second later: until then a value that no longer comes would look fresh.
-        if step.kind not in (Step.ONSET, Step.CLEAR) or not self.presenter.tells_silence(step.rule):
-            return
-        number = self.presenter.numbers.get(step.asset)
-        if number is not None and self.points.silenced(number, step.kind is Step.ONSET, self.seq):
             self.topic_seq["points"] = self.seq
 
     def refresh(self, stale: Bool, bad: Bool, now_us: int, status: Status) -> None:
@@ -212,36 +239,43 @@ class View:
     def kpi(self, now_us: int) -> KpiItem:
         """The figures of header, tiles and footer. `unacked` counts returned ones too: they wait as well."""
         alarms = self.board.alarms.values()
-        state, watched = self.points.state, self.points.watched
+        live = self._count_live()
         return KpiItem(
             counts=counts(alarms),
             open=len(alarms),
             unacked=sum(alarm.state in UNACKED for alarm in alarms),
             returned=sum(alarm.state is State.RETURNED for alarm in alarms),
-            feeds_live=int(np.count_nonzero(watched & (state == NORMAL))),
-            feeds_total=int(np.count_nonzero(watched)),
+            feeds_live=live.series,
+            feeds_total=int(np.count_nonzero(self.points.watched)),
             rate=self.tally.rate(now_us),
             alarms_24h=self.journal.alarms_24h(now_us),
             ack_mean_s=self.journal.ack_mean_s(now_us),
-            groups=self._groups(),
+            groups=self._groups(live),
             log=self.status.log,
             history=self.status.history,
             mqtt=self.status.mqtt,
+            sources=[
+                SourceKpi(name, source.kind, source.state, source.lag)
+                for name, source in sorted(self.status.sources.items())
+            ],
             screens=self.screens,
             officers=list(self.officers),
         )
 
-    def _groups(self) -> list[GroupKpi]:
+    def _count_live(self) -> _Live:
+        points, size = self.points, len(self.presenter.groups)
+        if self._live.seq != points.state_seq:
+            state, watched = points.state, points.watched
+            normal = watched & (state == NORMAL)
+            by_group = [
+                np.bincount(self._group[where & (self._group >= 0)], minlength=size).tolist()
+                for where in (normal, watched, watched & (state == STALE))
+            ]
+            self._live = _Live(points.state_seq, int(np.count_nonzero(normal)), *by_group)
+        return self._live
+
+    def _groups(self, live: _Live) -> list[GroupKpi]:
         size = len(self.presenter.groups)
-        grouped = self.points.watched & (self._group >= 0)
-        state = self.points.state
-
-        def count(where: Bool) -> list[int]:
-            return [int(n) for n in np.bincount(self._group[grouped & where], minlength=size)]
-
-        total = count(np.ones(len(state), np.bool_))
-        live = count(state == NORMAL)
-        stale = count(state == STALE)
         worst, opened, unacked = [0] * size, [0] * size, [0] * size
         for alarm in self.board.alarms.values():
             i = self._group_of.get(alarm.asset, -1)
@@ -250,7 +284,7 @@ class View:
                 unacked[i] += alarm.state in UNACKED
                 worst[i] = min(worst[i] or alarm.priority, alarm.priority)
         return [
-            GroupKpi(g.id, live[i], total[i], stale[i], worst[i], opened[i], unacked[i])
+            GroupKpi(g.id, live.live[i], live.total[i], live.stale[i], worst[i], opened[i], unacked[i])
             for i, g in enumerate(self.presenter.groups)
         ]
 
@@ -260,11 +294,11 @@ class View:
         for number, rejected in reversed(self.quarantine):
             if len(out) >= limit:
                 break
-            out.append(_quarantine(number, rejected))
+            out.append(_quarantine(number, rejected, number in self._reinjected))
         return out
 
 
-def _quarantine(number: int, rejected: Rejected) -> QuarantineItem:
+def _quarantine(number: int, rejected: Rejected, again: bool) -> QuarantineItem:
     payload = rejected.payload
     text: str | None
     try:
@@ -284,4 +318,5 @@ def _quarantine(number: int, rejected: Rejected) -> QuarantineItem:
         payload_text=text,
         payload_base64=base64.b64encode(payload).decode(),
         length=rejected.length,
+        reinjected=again,
     )

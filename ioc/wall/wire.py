@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -15,10 +16,16 @@ Words = dict[str, str]
 """One phrase: `{"vi": …, "en": …}`."""
 
 
+@functools.lru_cache(64)
+def _second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
+
+
+@functools.lru_cache(4_096)
 def stamp(us: int) -> str:
     """Microseconds since 1970 as RFC 3339 UTC with microseconds."""
     seconds, rest = divmod(us, 1_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:06d}Z"
+    return f"{_second(seconds)}.{rest:06d}Z"
 
 
 def finite(value: float) -> float | None:
@@ -26,9 +33,12 @@ def finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
+_JSON: Final = msgspec.json.Encoder()
+
+
 def text_of(item: Any) -> str:
     """One object as JSON text."""
-    return msgspec.json.encode(item).decode()
+    return _JSON.encode(item).decode()
 
 
 class AlarmItem(msgspec.Struct, frozen=True):
@@ -189,11 +199,13 @@ class LogItem(msgspec.Struct, frozen=True):
 
 
 class FeedItem(msgspec.Struct, frozen=True):
-    """One source: connected or not, and what became of what it sent."""
+    """One source: how it is, and what became of what it sent. `state` and `lag` as in `SourceStatus`."""
 
     source: str
     kind: str
     connected: bool
+    state: str
+    lag: int | None
     since: str | None
     detail: str
     rate: float
@@ -224,6 +236,15 @@ class GroupKpi(msgspec.Struct, frozen=True):
     unacked: int
 
 
+class SourceKpi(msgspec.Struct, frozen=True):
+    """A feed in one line."""
+
+    source: str
+    kind: str
+    state: str
+    lag: int | None
+
+
 class KpiItem(msgspec.Struct, frozen=True):
     """The figures of header, tiles and footer."""
 
@@ -240,6 +261,7 @@ class KpiItem(msgspec.Struct, frozen=True):
     log: LogItem
     history: HistoryItem
     mqtt: str
+    sources: list[SourceKpi]
     screens: int
     officers: list[str]
 
@@ -257,6 +279,7 @@ class QuarantineItem(msgspec.Struct, frozen=True):
     payload_text: str | None
     payload_base64: str
     length: int
+    reinjected: bool
 
 
 class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

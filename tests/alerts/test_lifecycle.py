@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from support.alarms import ack, change
 
 from ioc.alerts.lifecycle import STEP_OF, Reached, acknowledge, apply_change, give_up_waiting

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +10,7 @@ from support.log_items import batch, inputs, item, same, transition, transitions
 
 from ioc.errors import LogDamaged
 from ioc.log import frame, record
-from ioc.model import Input, SystemFact, Tick, Transition
+from ioc.model import Batch, Input, SystemFact, Tick, Transition
 
 
 @given(inputs)
@@ -79,6 +80,18 @@ def test_a_batch_of_sliced_columns_is_written_as_its_rows() -> None:
     given_input = item(1, batch(200).take(slice(None, None, 3)))
     kind, body = record.encode(given_input)
     assert same(record.decode(1, given_input.now_us, kind, body, given_input.origin), given_input)
+
+
+@pytest.mark.parametrize("bits", [0x7FF8_0000_0000_0001, 0x8000_0000_0000_0000, 0x4055_0CCC_CCCC_CCCD])
+def test_a_batch_of_one_row_is_written_as_its_columns(bits: int) -> None:
+    one = Batch(
+        "mqtt", np.array([-2], np.int32), np.array([3 << 40], np.int64), np.array([-(5 << 41)], np.int64),
+        np.array([bits], np.uint64).view(np.float64), np.array([513], np.uint16), np.array([7], np.uint16),
+    )  # fmt: skip
+    kind, body = record.encode(item(1, one))
+    assert same(record.decode(1, item(1).now_us, kind, body, item(1).origin), item(1, one))
+    columns = (one.series, one.event_us, one.received_us, one.value, one.flags, one.revision)
+    assert frame.unpack(body).endswith(b"mqtt" + b"".join(column.tobytes() for column in columns))
 
 
 def test_regular_readings_cost_few_bytes() -> None:

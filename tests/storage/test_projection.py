@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from support.listlog import ListLog
 
 from ioc.alerts.book import Book
@@ -219,6 +219,29 @@ async def test_alarms_stand_in_the_database_as_in_the_book(store, seed: int) -> 
             row["detail"],
         )  # fmt: skip
         assert found == alarm
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_the_alarms_stand_alike_however_the_steps_are_cut_into_portions(store, seed: int) -> None:
+    rng = random.Random(seed)
+    steps, _, _ = _story(rng, 120)
+    tables: list[list[tuple[Any, ...]]] = []
+    for size in (1, 7, 200):
+        connection = await connect(store.dsn)
+        try:
+            await Projection.of(connection)
+            await connection.execute("TRUNCATE alarms")
+            # The journal refuses to be emptied: from the second cutting on it knows these entries already.
+            held = await connection.fetchval("SELECT count(*) FROM journal")
+            numbered = list(enumerate(steps, held + 1))
+            for at in range(0, len(numbered), size):
+                async with connection.transaction():
+                    await records.write_outputs(connection, numbered[at : at + size])
+            tables.append([tuple(row) for row in await connection.fetch("SELECT * FROM alarms ORDER BY id")])
+        finally:
+            await connection.close()
+    assert tables[0]
+    assert tables[0] == tables[1] == tables[2]
 
 
 async def test_the_journal_reads_back_as_the_log_wrote_it(store) -> None:

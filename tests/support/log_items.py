@@ -90,8 +90,9 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, Batch) and isinstance(other, Batch):
         return one.equals(other)
     if isinstance(one, SystemFact | Transition):
+        names = type(one).__match_args__
         return type(one) is type(other) and all(
-            same(getattr(one, name), getattr(other, name)) for name in one.__dataclass_fields__
+            same(getattr(one, name), getattr(other, name)) for name in names
         )
     if isinstance(one, float) and isinstance(other, float):
         return struct.pack("<d", one) == struct.pack("<d", other)

@@ -235,6 +235,28 @@ def test_one_credit_is_kept_for_alarms(centre: Centre, screen: Screen) -> None:
     assert frame["upsert"][0]["state"] == "UNACKED"
 
 
+def test_alarms_leave_before_what_was_wanted_earlier(centre: Centre, screen: Screen) -> None:
+    screen.sub(Sub(1, "points", max_hz=0))
+    screen.sub(Sub(2, "alarms", max_hz=0))
+    assert [frame["id"] for frame in screen.pull(0)] == [2, 1]
+
+
+def test_a_screen_whose_frames_wait_for_acknowledgement_waits_for_no_pace(
+    centre: Centre, screen: Screen
+) -> None:
+    screen.sub(Sub(1, "points"))
+    screen.pull(0)
+    centre.readings(LEVEL, (0, 1.0))
+    screen.pull(1)
+    assert screen.client.next_us() == 250_000
+    screen.pull(250_000)
+    centre.readings(LEVEL, (1, 2.0))
+    assert screen.pull(600_000) == []
+    assert screen.client.next_us() is None
+    screen.ack()
+    assert len(screen.pull(600_000)) == 1
+
+
 def test_the_first_alarm_leaves_at_once_and_its_followers_are_joined(centre: Centre, screen: Screen) -> None:
     screen.sub(Sub(1, "alarms"))
     screen.drain(0)

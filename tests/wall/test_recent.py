@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ioc.model import Batch, Flag
-from ioc.wall.recent import Recent, as_points
+from ioc.wall import recent as recent_module
+from ioc.wall.recent import Recent, as_points, by_series
 
 Row = tuple[int, int, float, int]
 
@@ -76,6 +78,69 @@ def test_only_the_newest_points_are_kept_in_order(steps: list[tuple[int, int]]) 
         recent.feed(_batch(rows))
     for series in (0, 1):
         assert recent.read(series)[0].tolist() == told[series][-5:]
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.lists(
+                st.tuples(st.integers(0, 2), st.integers(0, 18), st.floats(-5, 5)), min_size=1, max_size=15
+            ),
+            st.just("read"),
+            st.just("more series"),
+        ),
+        max_size=30,
+    )
+)
+def test_late_rows_and_revisions_keep_the_newest_of_all_that_is_known(
+    steps: list[list[tuple[int, int, float]] | str],
+) -> None:
+    recent = Recent(3, points_max=12, points_total=48)
+    judged = iter(_judged([row for step in steps if isinstance(step, list) for row in step]))
+    told: list[dict[int, float]] = [{}, {}, {}]
+    size = 3
+    for step in steps:
+        if step == "read":
+            recent.read(0)
+        elif step == "more series":
+            size += 1
+            recent.resize(size)
+            told = [{t: known[t] for t in sorted(known)[-recent.bound :]} for known in told]
+        else:
+            rows = [next(judged) for _ in step]
+            recent.feed(_batch(rows))
+            for series, event_us, value, _ in rows:
+                told[series][event_us] = value
+                told[series] = {t: told[series][t] for t in sorted(told[series])[-recent.bound :]}
+    for series, known in enumerate(told):
+        event_us_, value_, _ = recent.read(series)
+        assert event_us_.tolist() == sorted(known)
+        assert value_.tolist() == [known[t] for t in sorted(known)]
+        assert recent.oldest_us(series) == min(known, default=None)
+
+
+def test_the_oldest_point_of_a_full_ring_can_still_be_revised() -> None:
+    recent = Recent(1, points_max=3)
+    recent.feed(_batch([(0, t, 1.0, 0) for t in range(3, 6)]))
+    recent.read(0)
+    recent.feed(_batch([(0, 2, 9.0, int(Flag.LATE)), (0, 3, 2.0, int(Flag.REVISED))]))
+    assert [column.tolist() for column in recent.read(0)[:2]] == [[3, 4, 5], [2.0, 1.0, 1.0]]
+
+
+def test_what_waits_for_the_rings_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recent_module, "_WAITING_BATCHES_MAX", 4)
+    recent = Recent(1)
+    for t in range(50):
+        recent.feed(_batch([(0, t, float(t), 0)]))
+        assert len(recent._waiting) <= 4
+    recent.feed(_batch([(0, t, float(t), 0) for t in range(50, 50 + recent_module._WAITING_ROWS_MAX + 1)]))
+    assert not recent._waiting
+
+
+@given(st.lists(st.integers(0, 1 << 20), max_size=200))
+def test_rows_are_ordered_by_series_and_stay_in_order_within_one(series: list[int]) -> None:
+    order = by_series(np.array(series, np.int32)).tolist()
+    assert order == sorted(range(len(series)), key=lambda row: series[row])
 
 
 def test_repeats_conflicts_future_and_last_known_values_are_not_remembered() -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
 from ioc.answers import Answers
-from ioc.model import AddToken, Answer, RemoveUser, RevokeToken, Role, SetUser, Verdict
+from ioc.model import AddToken, Answer, RemoveUser, RevokeToken, Role, Scope, SetUser, Verdict
 
 LOGIN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
+SERIES_PATTERN: Final = re.compile(r"[a-z0-9_*]+(?:/[a-z0-9_*]+){0,2}")
 MACHINE = "system"
 """The actor of what the machine itself does; nobody may log in under this name."""
 
@@ -31,11 +33,22 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One kiosk's token: its public name, the sha-256 of the token in hex, and what it is good for."""
+    """One token: its public name, the sha-256 of the token in hex, what it is good for, and for which series."""
 
     token: str
     digest: str
-    scope: str
+    scope: Scope
+    series: tuple[str, ...] = ()
+
+    def may_send(self, series_id: str) -> bool:
+        """Whether it is good for readings of this series."""
+        return self.scope is Scope.READINGS and _any_of(self.series).fullmatch(series_id) is not None
+
+
+@cache
+def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """What at least one of the patterns covers; without any, everything."""
+    return re.compile("|".join(re.escape(p).replace(r"\*", ".*") for p in patterns or ("*",)), re.DOTALL)
 
 
 class Accounts:
@@ -120,11 +133,16 @@ class Accounts:
             return _refused("a token needs a name")
         if not DIGEST.fullmatch(command.digest):
             return _refused("the digest must be a sha-256 in hex")
+        if command.series and command.scope is not Scope.READINGS:
+            return _refused("only a token of scope readings is for some series")
+        for pattern in command.series:
+            if not SERIES_PATTERN.fullmatch(pattern):
+                return _refused(f"{pattern!r} names no series: write disaster/*, or energy/muong_hum/*")
         if command.token in self._tokens:
             return _refused(f"there is a token {command.token!r} already; revoke it first")
         if command.digest in self._by_digest:
             return _refused("this token has another name already")
-        token = Token(command.token, command.digest, command.scope)
+        token = Token(command.token, command.digest, command.scope, command.series)
         self._tokens[token.token] = token
         self._by_digest[token.digest] = token
         return _DONE
@@ -148,7 +166,7 @@ class Accounts:
             },
             "revisions": dict(sorted(self._revisions.items())),
             "tokens": {
-                name: {"digest": token.digest, "scope": token.scope}
+                name: {"digest": token.digest, "scope": token.scope.value, "series": list(token.series)}
                 for name, token in sorted(self._tokens.items())
             },
             "answers": self._answers.state(),
@@ -161,7 +179,11 @@ class Accounts:
             user: Account(user, a["name"], Role(a["role"]), a["secret"], self._revisions[user])
             for user, a in state["users"].items()
         }
-        self._tokens = {name: Token(name, t["digest"], t["scope"]) for name, t in state["tokens"].items()}
+        self._tokens = {
+            # Checkpoints of older builds know tokens of kiosks only, without series.
+            name: Token(name, t["digest"], Scope(t["scope"]), tuple(t.get("series", ())))
+            for name, t in state["tokens"].items()
+        }
         self._by_digest = {token.digest: token for token in self._tokens.values()}
         self._answers.restore(state["answers"])
 

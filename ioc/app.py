@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import secrets
 import signal
@@ -23,6 +24,7 @@ from ioc.config import Config
 from ioc.errors import ConfigError, LogError, PackError
 from ioc.health import DAY_US, Disk, Figures, Metrics, read_projection
 from ioc.ingest.decoder import Decoder
+from ioc.ingest.http import HttpSource
 from ioc.ingest.source import Source
 from ioc.log import checkpoint
 from ioc.log.sqlite import SqliteLog
@@ -30,12 +32,14 @@ from ioc.model import Command, Outcome, PackLoaded, SeriesAdded, SourceState, Sy
 from ioc.pack import Pack
 from ioc.presentation import Presenter
 from ioc.recovery import recover
+from ioc.reinject import Reinjector
 from ioc.spine import Spine
 from ioc.storage.history import History
 from ioc.storage.status import ProjectionStatus
 from ioc.supervisor import Supervisor
 from ioc.wall.given import SourceStatus, Status
 from ioc.wall.hub import Hub
+from ioc.wall.listener import Listener
 from ioc.wall.server import create_app
 from ioc.wall.services import Services
 from ioc.wall.view import View
@@ -128,6 +132,8 @@ class App:
         self.spine.listeners.append(self._listen)
         self.spine.published.append(self._published)
         self._decoder = self._make_decoder()
+        self._reinjector = Reinjector(store, self.spine, self._decoder)
+        self._reinjector.begin()
         self._sources = feeds.sources(config, pipeline, self.spine, self._decoder)
         await self._open_web()
         self._control = await control.serve(config.data, self.spine.submit)
@@ -136,6 +142,9 @@ class App:
         self._parts.start("ticker", self._tick_forever)
         if self._dsn:
             self._parts.start("projection", self._project)
+        # What was built so far stays; a full collection would look through all of it again, and hold up an alarm.
+        gc.collect()
+        gc.freeze()
         self._started = True
 
     @property
@@ -230,6 +239,7 @@ class App:
             version=__version__,
             session_key=_session_key(config.data),
             metrics=metrics.registry,
+            reinject=self._reinjector.reinject,
             static=STATIC,
             history=self._history,
             pack_folder=config.pack,
@@ -239,7 +249,8 @@ class App:
         self.port = listener.getsockname()[1]
         self._server = _Server(
             uvicorn.Config(
-                create_app(services),
+                create_app(services, [s.router for s in self._sources if isinstance(s, HttpSource)]),
+                http=Listener,
                 ws="websockets-sansio",
                 ws_per_message_deflate=False,
                 ws_max_size=65_536,

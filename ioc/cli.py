@@ -35,7 +35,10 @@ and a duty console.
 Bắt đầu / To begin:  ioc demo""",
 )
 users = typer.Typer(no_args_is_help=True, help="Tài khoản / Accounts: add, list, remove.")
-tokens = typer.Typer(no_args_is_help=True, help="Mã cho màn hình / Kiosk tokens: add, list, revoke.")
+tokens = typer.Typer(
+    no_args_is_help=True,
+    help="Mã cho màn hình và nguồn gửi số liệu / Tokens of kiosks and senders: add, list, revoke.",
+)
 log_app = typer.Typer(no_args_is_help=True, help="Nhật ký dữ liệu / The input log: show, verify.")
 app.add_typer(users, name="user")
 app.add_typer(tokens, name="token")
@@ -339,25 +342,46 @@ def user_remove(user: str, file: ConfigOption = None, data: DataOption = None) -
 @_refusing
 def token_add(
     name: Annotated[str, typer.Argument(help="Its public name, e.g. wall-1")],
+    scope: Annotated[
+        str, typer.Option(help="wall: mở màn hình / opens the wall. readings: gửi số liệu / sends readings.")
+    ] = "wall",
+    series: Annotated[
+        list[str] | None,
+        typer.Option(help="Chuỗi được gửi / What it may send: 'disaster/*'; repeat. Default: every series."),
+    ] = None,
     file: ConfigOption = None,
     data: DataOption = None,
 ) -> None:
-    """Tạo mã cho màn hình / Make a kiosk's token; printed once. The wall opens with /wall#token=…"""
-    from ioc.credentials import new_token, token_digest
-    from ioc.model import AddToken
+    """Tạo mã cho màn hình hoặc nguồn gửi số liệu / Make a token of a kiosk or a sender; printed once.
 
+    The wall opens with /wall#token=…; a sender sends it as a header with POST /api/v1/readings.
+
+    Example:  ioc token add gateway-1 --scope readings --series 'disaster/*'
+    """
+    from ioc.credentials import new_token, token_digest
+    from ioc.model import AddToken, Scope
+
+    if scope not in {s.value for s in Scope}:
+        raise ConfigError(f"--scope must be one of {', '.join(Scope)}, not {scope!r}")
     token = new_token()
-    _submit(file, data, AddToken(actor="system", token=name, digest=token_digest(token)))
-    out.print(f"/wall#token={token}", highlight=False, soft_wrap=True)
+    command = AddToken(
+        actor="system", token=name, digest=token_digest(token), scope=Scope(scope), series=tuple(series or ())
+    )
+    _submit(file, data, command)
+    shown = f"/wall#token={token}" if command.scope is Scope.WALL else f"Authorization: Bearer {token}"
+    out.print(shown, highlight=False, soft_wrap=True)
 
 
 @tokens.command("list")
 @_refusing
 def token_list(file: ConfigOption = None, data: DataOption = None) -> None:
     """Danh sách mã / List tokens by name."""
-    table = Table("Mã / Token", "Phạm vi / Scope")
+    from ioc.model import Scope
+
+    table = Table("Mã / Token", "Phạm vi / Scope", "Chuỗi / Series")
     for token in _accounts(file, data).tokens.values():
-        table.add_row(token.token, token.scope)
+        everything = "*" if token.scope is Scope.READINGS else ""
+        table.add_row(token.token, token.scope, "\n".join(token.series) or everything)
     out.print(table)
 
 

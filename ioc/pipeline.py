@@ -14,6 +14,7 @@ from ioc.accounts import Accounts
 from ioc.alerts.book import Book
 from ioc.ingest.order import Judgement, Order
 from ioc.ingest.quarantine import Quarantine
+from ioc.ingest.receipts import Receipts
 from ioc.log.state import state_hash
 from ioc.model import (
     Acknowledge,
@@ -50,6 +51,7 @@ class Pipeline:
         self.accounts = Accounts()
         self.book = Book()
         self.quarantine = Quarantine()
+        self.receipts = Receipts()
         self._registry = Registry((), {})
         columns = self._registry.columns({})
         self.engine = Engine(self._registry, {}, {})
@@ -75,14 +77,17 @@ class Pipeline:
         """Judges what goes into the next commit."""
         return Judgement(self.order)
 
-    def next_deadline_us(self) -> int:
-        """When a Tick is due; with the samples' own clock never, since feeding them fires the deadlines."""
+    def next_deadline_us(self, until_us: int = NO_DEADLINE_US) -> int:
+        """When a Tick is due; with the samples' own clock never, since feeding them fires the deadlines.
+
+        Exact if it is up to `until_us`; otherwise some time after that, and no Tick is due before it.
+        """
         if self.source_clock:
             return NO_DEADLINE_US
-        return self._next_deadline_us()
+        return self._next_deadline_us(until_us)
 
-    def _next_deadline_us(self) -> int:
-        return min(self.engine.next_deadline_us(), self.book.next_deadline_us())
+    def _next_deadline_us(self, until_us: int) -> int:
+        return min(self.engine.next_deadline_us(until_us), self.book.next_deadline_us())
 
     def feed(self, record: Input) -> Outcome:
         """Take one durable record. Numbers are unbroken and `now` never falls."""
@@ -128,6 +133,7 @@ class Pipeline:
         """What the place a record came from says for later."""
         if isinstance(record.body, Batch | Rejected) and (taken := offsets(record.origin)):
             self.offsets.setdefault(record.body.source, {}).update(taken)
+        self.receipts.feed(record.origin, record.body, record.now_us)
         if (number := reinjected(record.origin)) is not None:
             self.quarantine.taken(number)
 
@@ -153,7 +159,7 @@ class Pipeline:
         while start < len(batch):
             now_us = int(batch.received_us[start])
             self._deadlines(now_us - 1, record.number, outcome)
-            limit_us = max(min(self._next_deadline_us(), now_us + lead_us), now_us)
+            limit_us = max(min(self._next_deadline_us(now_us), now_us + lead_us), now_us)
             end = start + int(np.searchsorted(batch.received_us[start:], limit_us, side="right"))
             self._stretch(batch.take(slice(start, end)), record.number, outcome)
             start = end
@@ -167,7 +173,7 @@ class Pipeline:
 
     def _deadlines(self, now_us: int, number: int, outcome: Outcome) -> None:
         """Every deadline up to `now_us`, each at its own time and in order."""
-        while (due_us := self._next_deadline_us()) <= now_us:
+        while (due_us := self._next_deadline_us(now_us)) <= now_us:
             self._changes(self.engine.feed_deadlines(due_us), number, outcome)
             outcome.transitions.extend(self.book.feed_deadlines(due_us, number))
 
@@ -217,6 +223,7 @@ class Pipeline:
                     for name, taken in sorted(self.offsets.items())
                 },
                 "quarantine": self.quarantine.state(),
+                "receipts": self.receipts.state(),
                 "accounts": self.accounts.state(),
                 "book": self.book.state(),
             },
@@ -238,6 +245,7 @@ class Pipeline:
             for name, taken in facts["offsets"].items()
         }
         self.quarantine.restore(facts["quarantine"])
+        self.receipts.restore(facts["receipts"])
         self.accounts.restore(facts["accounts"])
         self.book.restore(facts["book"])
         self.order.restore(windows["order"])

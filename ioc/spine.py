@@ -49,6 +49,7 @@ INLINE_ROWS_MAX = 2_000
 QUICK_COMMIT_S = 0.002
 """A disk slower than this on average never holds up the loop."""
 COMMITS_REMEMBERED = 16
+CROWDED_PART = 0.8
 GROUP_ROWS_MAX = 50_000
 """Rows in one commit; more waits for the next, so that a storm does not make one commit of seconds."""
 AUTO_SERIES_MAX = 20_000
@@ -148,6 +149,11 @@ class Spine:
     def full(self) -> bool:
         """Whether sources should wait."""
         return self._rows >= self._rows_max or not self.writable
+
+    @property
+    def crowded(self) -> bool:
+        """Whether the queue is nearly full: who can wait should be told so now."""
+        return self._rows >= self._rows_max * CROWDED_PART or not self.writable
 
     @property
     def queued_rows(self) -> int:

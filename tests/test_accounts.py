@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ioc.accounts import AccountCommand, Accounts
-from ioc.model import AddToken, Answer, RemoveUser, RevokeToken, Role, SetUser, Verdict
+from ioc.accounts import AccountCommand, Accounts, Token
+from ioc.model import COMMANDS, AddToken, Answer, RemoveUser, RevokeToken, Role, Scope, SetUser, Verdict
 
 SECRET, OTHER = "$argon2id$one", "$argon2id$two"
 DIGEST = "ab" * 32
@@ -106,8 +106,10 @@ def test_a_secret_in_clear_is_refused(accounts: Accounts) -> None:
     assert _feed(accounts, _set("binh", secret="mat-khau")) == [Verdict.REFUSED]
 
 
-def _token(name: str = "wall-1", digest: str = DIGEST) -> AddToken:
-    return AddToken(actor="boss", token=name, digest=digest)
+def _token(
+    name: str = "wall-1", digest: str = DIGEST, scope: Scope = Scope.WALL, series: tuple[str, ...] = ()
+) -> AddToken:
+    return AddToken(actor="boss", token=name, digest=digest, scope=scope, series=series)
 
 
 def test_a_token_is_found_by_its_digest_until_it_is_revoked(accounts: Accounts) -> None:
@@ -128,6 +130,50 @@ def test_a_name_or_digest_in_use_and_a_malformed_one_are_refused(
 ) -> None:
     _feed(accounts, _token())
     assert _feed(accounts, command) == [Verdict.REFUSED]
+
+
+def test_a_sender_may_send_the_series_of_its_patterns_and_a_kiosk_none(accounts: Accounts) -> None:
+    patterns = ("disaster/*", "energy/muong_hum/*", "environment/*/pm2_5")
+    _feed(accounts, _token("some", "01" * 32, Scope.READINGS, patterns), _token("wall", "02" * 32))
+    _feed(accounts, _token("all", "03" * 32, Scope.READINGS))
+    some, wall, everything = (accounts.tokens[name] for name in ("some", "wall", "all"))
+    for series, allowed in (
+        ("disaster/lao_cai/water_level", True),
+        ("energy/muong_hum/power", True),
+        ("energy/muong_hum_2/power", False),
+        ("environment/sa_pa/pm2_5", True),
+        ("environment/sa_pa/pm2_5_1h", False),
+        ("xdisaster/lao_cai/water_level", False),
+        ("", False),
+    ):
+        assert some.may_send(series) is allowed, series
+        assert everything.may_send(series)
+        assert not wall.may_send(series)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        _token(scope=Scope.WALL, series=("disaster/*",)),
+        *(
+            _token(scope=Scope.READINGS, series=(p,))
+            for p in ("", "/", "a/b/c/d", "Disaster/*", "a/", "a.b", "[a]")
+        ),
+    ],
+)
+def test_patterns_that_name_no_series_or_have_no_use_are_refused(
+    accounts: Accounts, command: AddToken
+) -> None:
+    assert _feed(accounts, command) == [Verdict.REFUSED]
+
+
+def test_records_and_checkpoints_of_before_there_were_senders_still_load(accounts: Accounts) -> None:
+    old = {"actor": "boss", "kind": "add_token", "token": "wall-1", "digest": DIGEST, "scope": "wall"}
+    command = COMMANDS.validate_json(json.dumps(old))
+    assert command == _token()
+    state = accounts.state() | {"tokens": {"wall-1": {"digest": DIGEST, "scope": "wall"}}}
+    accounts.restore(state)
+    assert accounts.token_of(DIGEST) == Token("wall-1", DIGEST, Scope.WALL)
 
 
 def test_the_same_key_gets_the_same_answer_and_changes_nothing_again(accounts: Accounts) -> None:
@@ -153,7 +199,13 @@ _COMMANDS = st.one_of(
         key=st.sampled_from(["", "k"]),
     ),
     st.builds(_remove, _USERS),
-    st.builds(_token, st.sampled_from(["wall-1", "wall-2"]), st.sampled_from([DIGEST, "cd" * 32])),
+    st.builds(
+        _token,
+        st.sampled_from(["wall-1", "wall-2"]),
+        st.sampled_from([DIGEST, "cd" * 32]),
+        st.sampled_from(Scope),
+        st.sampled_from([(), ("disaster/*",)]),
+    ),
     st.builds(RevokeToken, actor=st.just("boss"), token=st.sampled_from(["wall-1", "wall-2"])),
 )
 

@@ -75,6 +75,14 @@ def test_accounts_and_tokens_are_kept_in_the_log(tmp_path: Path) -> None:
     assert "/wall#token=" in token.output
     assert "wall-1" in words(run("token", "list", *data))
     assert run("token", "revoke", "wall-1", *data).exit_code == 0
+    sender = run(
+        "token", "add", "gw", "--scope", "readings", "--series", "disaster/*", "--series", "energy/*", *data
+    )
+    assert "Authorization: Bearer " in sender.output
+    listed = words(run("token", "list", *data))
+    assert all(word in listed for word in ("gw", "readings", "disaster/*", "energy/*"))
+    assert run("token", "add", "x", "--scope", "king", *data).exit_code == 2
+    assert run("token", "add", "x", "--series", "disaster/*", *data).exit_code == 1
     shown = run("log", "show", *data)
     assert shown.exit_code == 0
     assert "argon2" not in shown.output

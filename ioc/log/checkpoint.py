@@ -24,8 +24,9 @@ SCHEMA: Final = 2
 
 
 def _to_2(state: dict[str, Any]) -> dict[str, Any]:
-    """With feeds that count their offsets, and payloads re-injected from the quarantine."""
-    state["facts"] |= {"offsets": {}, "quarantine": {"pending": [], "done": [], "answers": []}}
+    """With what Kafka's offsets, the receipts of HTTP and re-injections out of the quarantine have come to."""
+    quarantine: dict[str, Any] = {"pending": [], "done": [], "answers": []}
+    state["facts"] |= {"offsets": {}, "receipts": [], "quarantine": quarantine}
     return state
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -14,6 +15,13 @@ class Role(StrEnum):
     VIEWER = "viewer"
     OFFICER = "officer"
     ADMIN = "admin"
+
+
+class Scope(StrEnum):
+    """What a token is good for: opening the wall of a kiosk, or sending readings."""
+
+    WALL = "wall"
+    READINGS = "readings"
 
 
 class _Command(BaseModel):
@@ -54,13 +62,13 @@ class RemoveUser(_Command):
 
 
 class AddToken(_Command):
-    """Create a token; `digest` is sha-256 of it in hex. `scope`: `wall` is a kiosk's, `readings` sends readings."""
+    """Create a token; `digest` is sha-256 of it in hex."""
 
     kind: Literal["add_token"] = "add_token"
     token: str
     """Its public name."""
     digest: str
-    scope: Literal["wall", "readings"] = "wall"
+    scope: Scope = Scope.WALL
     series: tuple[str, ...] = ()
     """What it may send, as `disaster/*`; `*` stands for anything. Empty: every series."""
 
@@ -104,3 +112,12 @@ class Answer(BaseModel):
     reason: str = ""
     alarm: str = ""
     """Id of the alarm that now stands (the newer occurrence on a conflict), if any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reinjected:
+    """What came of a `Reinject`: the answer, how many readings it brought, how many items were rejected once more."""
+
+    answer: Answer
+    accepted: int = 0
+    rejected: int = 0

@@ -30,6 +30,7 @@ class Reason(StrEnum):
 
     TOPIC = "topic"
     UNKNOWN_SERIES = "unknown_series"
+    NOT_ALLOWED = "not_allowed"
     NOT_UTF8 = "not_utf8"
     NOT_JSON = "not_json"
     DUPLICATE_KEY = "duplicate_key"

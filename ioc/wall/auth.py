@@ -16,7 +16,7 @@ import msgspec
 
 from ioc.accounts import Account, Accounts, Token
 from ioc.credentials import token_digest
-from ioc.model import Role
+from ioc.model import Role, Scope
 
 COOKIE: Final = "ioc_session"
 USER_LIFE_US: Final = 12 * 3600 * 1_000_000
@@ -79,15 +79,20 @@ class Sessions:
 
     def open_kiosk(self, token: str, now_us: int) -> str | None:
         """The cookie of a kiosk with this token; None if it is none of ours."""
-        known = self._accounts.token_of(token_digest(token))
+        known = self._kiosk_token(token)
         if known is None:
             return None
         return self._sign(_Session(secrets.token_hex(16), True, known.token, known.digest[:16], now_us))
 
     def token(self, token: str) -> Identity | None:
         """Who comes with a token and no session."""
-        known = self._accounts.token_of(token_digest(token))
+        known = self._kiosk_token(token)
         return _kiosk(known, secrets.token_hex(16)) if known else None
+
+    def _kiosk_token(self, token: str) -> Token | None:
+        """A token that opens the wall; one that sends readings does not."""
+        known = self._accounts.token_of(token_digest(token))
+        return known if known is not None and known.scope is Scope.WALL else None
 
     def read(self, cookie: str, now_us: int) -> Identity | None:
         """Who a cookie stands for, or None if it is forged, over, or its account has changed."""
@@ -104,7 +109,7 @@ class Sessions:
         """Who a name is today."""
         if kiosk:
             token = self._accounts.tokens.get(name)
-            return _kiosk(token, session) if token else None
+            return _kiosk(token, session) if token and token.scope is Scope.WALL else None
         account = self._accounts.account(name)
         if account is None:
             return None

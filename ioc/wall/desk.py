@@ -9,8 +9,8 @@ from typing import Annotated, Final
 
 from fastapi import Depends, Request
 
+from ioc.faults import Refusal
 from ioc.wall.auth import COOKIE, Guesses, Identity, Sessions, own_origin
-from ioc.wall.faults import Refusal
 from ioc.wall.guard import RENEWAL
 from ioc.wall.maps import Maps
 from ioc.wall.services import Services

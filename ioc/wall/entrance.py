@@ -11,9 +11,9 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from ioc.credentials import verify_password
+from ioc.faults import Refusal, json_response
 from ioc.wall.auth import COOKIE, KIOSK_LIFE_US, USER_LIFE_US
 from ioc.wall.desk import Desk, Known, TheDesk, from_here, wall_us
-from ioc.wall.faults import Refusal, json_response
 from ioc.wall.guard import cookie_header
 
 router = APIRouter(prefix="/api/v1", dependencies=[Depends(from_here)])

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ioc.faults import Refusal, fault
 from ioc.wall.auth import COOKIE
-from ioc.wall.faults import Refusal, fault
 
 BODY_BYTES_MAX: Final = 64 * 1024
+BODY_S: Final = 15.0
+"""How long a body may take to arrive."""
 RENEWAL: Final = "ioc.renewal"
 """Where a request's scope holds the successor of its session cookie, with its life in seconds."""
 
@@ -37,17 +40,21 @@ def cookie_header(value: str, life_s: int, secure: bool) -> str:
 
 
 class Guard:
-    """ASGI middleware around everything."""
+    """ASGI middleware around everything. Routes under `unbounded` bound what they read themselves."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, unbounded: frozenset[str] = frozenset()) -> None:
         self._app = app
+        self._unbounded = unbounded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, with headers added and bodies bounded."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        loop = asyncio.get_running_loop()
+        end = loop.time() + BODY_S
         received = 0
+        complete = scope["type"] != "http" or scope["path"] in self._unbounded
         started = False
 
         async def guarded_send(message: Message) -> None:
@@ -66,10 +73,23 @@ class Guard:
             await send(message)
 
         async def guarded_receive() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, complete
+            if complete:
+                return await receive()
+            try:
+                async with asyncio.timeout_at(end):
+                    message = await receive()
+            except TimeoutError as error:
+                raise Refusal(
+                    408,
+                    "timeout",
+                    "Nội dung gửi lên quá chậm.",
+                    "The body came too slowly.",
+                    {"Connection": "close"},
+                ) from error
             if message["type"] == "http.request":
                 received += len(message.get("body", b""))
+                complete = not message.get("more_body", False)
                 if received > BODY_BYTES_MAX:
                     raise Refusal(413, "too_large", "Nội dung gửi lên quá lớn.", "The body is too large.")
             return message

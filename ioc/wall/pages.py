@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from ioc.wall.faults import fault
+from ioc.faults import fault
 
 NAMES = ("wall", "console")
 _TYPES = {

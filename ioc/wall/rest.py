@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from ioc.answers import KEY_USED
 from ioc.errors import LogWriteFailed, StoreUnavailable
+from ioc.faults import Refusal, json_response
 from ioc.model import Acknowledge, Alarm, State, Verdict
 from ioc.wall.board import Order, order_of
 from ioc.wall.desk import Desk, Known, TheDesk, from_here
-from ioc.wall.faults import Refusal, json_response
 from ioc.wall.recent import as_points
 from ioc.wall.texts import acknowledged, at_local
 
@@ -275,15 +275,6 @@ async def journal(
             "next": page[-1].place if len(entries) > limit else None,
         }
     )
-
-
-@router.get("/quarantine")
-async def quarantine(
-    desk: TheDesk, identity: Known, limit: Annotated[int, Query(ge=1, le=1_000)] = 100
-) -> Response:
-    """What could not be taken, newest first; `total` counts all since this process began to look."""
-    view = desk.services.view
-    return json_response({"items": view.quarantined(limit), "total": view.rejected})
 
 
 @router.get("/feeds")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI, Request
+from collections.abc import Sequence
+
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from ioc.wall import entrance, rest, socket
+from ioc.faults import Refusal, fault, json_response
+from ioc.wall import entrance, quarantine, rest, socket
 from ioc.wall.auth import Sessions
 from ioc.wall.desk import Desk
-from ioc.wall.faults import Refusal, fault, json_response
 from ioc.wall.guard import Guard
 from ioc.wall.pages import Pages
 from ioc.wall.services import Services
@@ -22,8 +25,11 @@ _HTTP_WORDS = {
 }
 
 
-def create_app(services: Services) -> FastAPI:
-    """The whole surface of `docs/protocol.md`. FastAPI's own pages are off: they load scripts from elsewhere."""
+def create_app(services: Services, feeds: Sequence[APIRouter] = ()) -> FastAPI:
+    """The whole surface of `docs/protocol.md`; `feeds` are routers of sources, who see to who comes and how much.
+
+    FastAPI's own pages are off: they load scripts from elsewhere.
+    """
     app = FastAPI(
         title="IOC monitor",
         version=services.version,
@@ -35,6 +41,9 @@ def create_app(services: Services) -> FastAPI:
     app.state.desk = Desk(services, Sessions(services.accounts, services.session_key))
     app.include_router(entrance.router)
     app.include_router(rest.router)
+    app.include_router(quarantine.router)
+    for feed in feeds:
+        app.include_router(feed)
     app.add_api_websocket_route("/ws/v1", socket.endpoint)
 
     @app.get("/healthz", include_in_schema=False)
@@ -54,13 +63,14 @@ def create_app(services: Services) -> FastAPI:
     app.router.routes.extend(Pages(services.static, services.version).routes())
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_middleware(Guard)
+    paths = (route.path for feed in feeds for route in feed.routes if isinstance(route, APIRoute))
+    app.add_middleware(Guard, unbounded=frozenset(paths))
     return app
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     if isinstance(error, Refusal):
-        return json_response(error.body, error.status_code)
+        return json_response(error.body, error.status_code, error.headers)
     assert isinstance(error, HTTPException)
     word = _HTTP_WORDS.get(error.status_code, ("refused", "Yêu cầu bị từ chối.", "The request was refused."))
     return fault(error.status_code, *word, headers=error.headers)

@@ -10,7 +10,7 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry
 
 from ioc.accounts import Accounts
-from ioc.model import Acknowledge, Alarm, Outcome
+from ioc.model import Acknowledge, Alarm, Outcome, Reinject, Reinjected
 from ioc.wall.given import Status
 from ioc.wall.hub import Hub
 from ioc.wall.view import View
@@ -33,7 +33,7 @@ class Services:
     """Everything the server needs of the process that runs it.
 
     `submit` writes a command to the log and feeds it; it raises LogWriteFailed. `alarm` also finds what has closed
-    lately. `session_key` signs sessions: kept in a file, it lets them outlive a restart. `origins` are further
+    lately. `reinject` carries a re-injection out, with the same exception. `session_key` signs sessions: kept in a file, it lets them outlive a restart. `origins` are further
     origins of browsers, as `https://ioc.example`, for where a proxy changes the host.
     """
 
@@ -49,6 +49,7 @@ class Services:
     session_key: bytes
     metrics: CollectorRegistry
     static: Path
+    reinject: Callable[[Reinject], Awaitable[Reinjected]] | None = None
     history: History | None = None
     pack_folder: Path | None = None
     origins: frozenset[str] = frozenset()

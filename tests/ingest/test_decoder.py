@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.data import shared
 
-from ioc.ingest.codecs.native import rfc3339_us
 from ioc.ingest.decoder import FAULTS_MAX, Decoded, Decoder
 from ioc.log import record
 from ioc.model import PAYLOAD_KEPT_BYTES, Flag, Input, Message, Reason
@@ -55,6 +54,25 @@ def test_in_an_array_the_good_ones_are_kept_and_the_bad_ones_name_their_place() 
     out = decode('[{"v": 1}, {"v": "x"}, {"v": 3}, 4]')
     assert out.value == [1.0, 3.0]
     assert [(r.item, r.reason) for r in out.rejected] == [(1, Reason.WRONG_TYPE), (3, Reason.WRONG_TYPE)]
+
+
+def test_one_item_of_an_array_can_be_decoded_alone() -> None:
+    payload = b'[{"v": 1}, {"v": "x"}, {"v": 3}]'
+    found = []
+    for item in (None, 0, 1, 2, 3, -1):
+        out = Decoded()
+        Decoder(NUMBERS, 1000).feed(Message("mqtt", LEVEL, payload, 77), out, only_item=item)
+        found.append((out.value, [(r.item, r.reason) for r in out.rejected]))
+    wrong = Reason.WRONG_TYPE
+    assert found[0] == ([1.0, 3.0], [(1, wrong)])
+    assert found[1:4] == [([1.0], []), ([], [(1, wrong)]), ([3.0], [])]
+    assert found[4:] == [([], [(3, wrong)]), ([], [(-1, wrong)])]
+
+
+def test_what_is_no_array_is_decoded_whole_whichever_item_is_asked_for() -> None:
+    out = Decoded()
+    Decoder(NUMBERS, 1000).feed(Message("mqtt", LEVEL, b"84.2", 77), out, only_item=7)
+    assert out.value == [84.2]
 
 
 def test_retained_is_marked() -> None:
@@ -147,22 +165,6 @@ def test_an_unknown_series_is_rejected_unless_the_configuration_lets_it_register
 def test_a_quantity_that_is_no_id_is_never_registered() -> None:
     out = decode('{"Mực nước": 1}', STATION, register=lambda series_id: 7)
     assert [r.reason for r in out.rejected] == [Reason.UNKNOWN_SERIES]
-
-
-@pytest.mark.parametrize(
-    ("text", "us"),
-    [
-        ("1970-01-01T00:00:00Z", 0),
-        ("1970-01-01T07:00:00.000001+07:00", 1),
-        ("2016-12-31T23:59:60Z", 1_483_228_800_000_000),
-        ("2024-09-08t20:00:00.1234567z", 1_725_825_600_123_456),
-        ("2024-09-08T20:00:00+0700", None),
-        ("2024-W36-7T20:00:00Z", None),
-        ("２０２４-09-08T20:00:00Z", None),
-    ],
-)
-def test_rfc3339(text: str, us: int | None) -> None:
-    assert rfc3339_us(text) == us
 
 
 @given(st.binary(max_size=300), st.sampled_from([LEVEL, STATION]))

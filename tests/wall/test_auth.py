@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from support.screens import Centre
 
-from ioc.model import RemoveUser, RevokeToken, Role, SetUser
+from ioc.credentials import token_digest
+from ioc.model import AddToken, RemoveUser, RevokeToken, Role, Scope, SetUser
 from ioc.wall.auth import KIOSK_LIFE_US, USER_LIFE_US, Guesses, Identity, Sessions, own_origin
 
 KEY = b"k" * 32
@@ -100,6 +101,22 @@ def test_a_kiosk_stays_until_its_token_is_revoked(sessions: Sessions, centre: Ce
     assert not sessions.still_good(direct)
     centre.kiosk("wall-1", "another")
     assert sessions.read(cookie, 0) is None, "a new token of that name is another one"
+
+
+def test_a_senders_token_is_no_kiosks(sessions: Sessions, centre: Centre) -> None:
+    digest = token_digest("sender")
+    add = AddToken(actor="system", token="gateway", digest=digest, scope=Scope.READINGS)
+    assert centre.accounts.feed(add, 0).verdict == "done"
+    assert sessions.open_kiosk("sender", 0) is None
+    assert sessions.token("sender") is None
+    # Not even where its name was a kiosk's before.
+    cookie = sessions.open_kiosk("token", 0)
+    assert cookie is not None
+    centre.accounts.feed(RevokeToken(actor="system", token="wall-1"), 1)
+    digest = token_digest("token")
+    again = AddToken(actor="system", token="wall-1", digest=digest, scope=Scope.READINGS)
+    assert centre.accounts.feed(again, 2).verdict == "done"
+    assert sessions.read(cookie, 3) is None
 
 
 def test_a_cookie_holds_no_secret(sessions: Sessions, centre: Centre) -> None:

@@ -19,9 +19,10 @@ TIME_MAX_US = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
 ITEMS_MAX = 100_000
 """How many items one array may hold."""
 
-_QUALITY = {"good": 0, "uncertain": int(Flag.UNCERTAIN), "bad": int(Flag.BAD)}
-_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(\.\d+)?(?:([Zz])|([+-]\d\d:\d\d))", re.ASCII)
+QUALITY = {"good": 0, "uncertain": int(Flag.UNCERTAIN), "bad": int(Flag.BAD)}
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_US = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,11 @@ class _Refused(Exception):
         self.detail = detail
 
 
-def decode(payload: bytes, quantity: str | None) -> Iterator[Item | Fault]:
-    """Everything in a payload; `quantity` is the topic's, or None under a station's topic. Never raises."""
+def decode(payload: bytes, quantity: str | None, only_item: int | None = None) -> Iterator[Item | Fault]:
+    """Everything in a payload, or one item of an array alone; `quantity` is the topic's, None under a station's topic.
+
+    Never raises.
+    """
     try:
         document = _parse(payload)
     except _Refused as refused:
@@ -65,11 +69,32 @@ def decode(payload: bytes, quantity: str | None) -> Iterator[Item | Fault]:
     if len(document) > ITEMS_MAX:
         yield Fault(Reason.TOO_LARGE, f"{len(document)} items, at most {ITEMS_MAX}")
         return
-    for index, part in enumerate(document):
+    items = list(enumerate(document))
+    if only_item is not None:
+        items = items[max(only_item, 0) : only_item + 1]
+    if not items:
+        yield Fault(Reason.WRONG_TYPE, f"the array has no item {only_item}", only_item or 0)
+    for index, part in items:
         if isinstance(part, dict):
             yield from _one(part, quantity, index)
         else:
             yield Fault(Reason.WRONG_TYPE, f"an array holds objects, not {_kind(part)}", index)
+
+
+def named(payload: bytes) -> tuple[str, Item | Fault]:
+    """An item that names its `series` beside `t`, `v` and `q`: the name, "" if it has none. Never raises."""
+    name = ""
+    try:
+        part = _parse(payload)
+        if not isinstance(part, dict):
+            raise _Refused(Reason.WRONG_TYPE, f"an item is an object, not {_kind(part)}")
+        series = part.pop("series", None)
+        if not isinstance(series, str):
+            raise _Refused(Reason.WRONG_TYPE, "the item names no series")
+        name = series
+        return name, _single(part, name.rpartition("/")[2])
+    except _Refused as refused:
+        return name, Fault(refused.reason, refused.detail)
 
 
 def _parse(payload: bytes) -> Any:
@@ -147,46 +172,46 @@ def _number(value: Any, name: str) -> float:
 
 def _quality(part: dict[str, Any]) -> int:
     word = part.get("q", "good")
-    if not isinstance(word, str) or word not in _QUALITY:
+    if not isinstance(word, str) or word not in QUALITY:
         raise _Refused(Reason.BAD_QUALITY_WORD, f"q must be good, uncertain or bad, not {word!r:.40}")
-    return _QUALITY[word]
+    return QUALITY[word]
 
 
 def _time(part: dict[str, Any]) -> int | None:
     if "t" not in part:
         return None
     stamp = part["t"]
-    if isinstance(stamp, str):
-        us = rfc3339_us(stamp)
-        if us is None:
-            raise _Refused(Reason.BAD_TIME, f"t is not an RFC 3339 time with an offset: {stamp!r:.60}")
-    elif isinstance(stamp, bool) or not isinstance(stamp, int | float):
+    if isinstance(stamp, bool) or not isinstance(stamp, str | int | float):
         raise _Refused(Reason.WRONG_TYPE, f"t must be RFC 3339 or epoch milliseconds, not {_kind(stamp)}")
-    elif isinstance(stamp, int):
-        us = stamp * 1_000
-    elif math.isfinite(stamp) and abs(stamp) < 1e15:
-        us = round(stamp * 1_000)
-    else:
+    us = stamp_us(stamp)
+    if us is None and isinstance(stamp, str):
+        raise _Refused(Reason.BAD_TIME, f"t is not an RFC 3339 time with an offset: {stamp!r:.60}")
+    if us is None:
         raise _Refused(Reason.BAD_TIME, "t is out of range")
     if not TIME_MIN_US <= us < TIME_MAX_US:
         raise _Refused(Reason.BAD_TIME, f"t is outside 1990 to 2099: {stamp!r:.60}")
     return us
 
 
+def stamp_us(stamp: str | int | float) -> int | None:
+    """Microseconds since 1970 of an RFC 3339 time or of epoch milliseconds, of whatever year; None if it is neither."""
+    if isinstance(stamp, str):
+        return rfc3339_us(stamp)
+    if isinstance(stamp, int):
+        return stamp * 1_000
+    return round(stamp * 1_000) if math.isfinite(stamp) and abs(stamp) < 1e15 else None
+
+
 def rfc3339_us(text: str) -> int | None:
     """Microseconds since 1970 UTC of an RFC 3339 time, or None; finer fractions are cut, a leap second kept."""
-    match = _RFC3339.fullmatch(text)
-    if match is None:
+    if not _RFC3339.fullmatch(text):
         return None
-    date, minute, second, fraction, zulu, offset = match.groups()
-    leap = second == "60"
+    leap = text[17:19] == "60"
     try:
-        moment = datetime.fromisoformat(
-            f"{date}T{minute}:{'59' if leap else second}{'+00:00' if zulu else offset}"
-        )
+        moment = datetime.fromisoformat((f"{text[:17]}59{text[19:]}" if leap else text).upper())
     except ValueError:
         return None
-    us = (moment - _EPOCH) // timedelta(microseconds=1) + int(((fraction or ".")[1:] + "000000")[:6])
+    us = (moment - _EPOCH) // _US
     return us + 1_000_000 if leap else us
 
 

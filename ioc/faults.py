@@ -11,10 +11,12 @@ from starlette.responses import Response
 
 
 class Refusal(HTTPException):
-    """Ends a request with `{"error", "message", …}`."""
+    """Ends a request with `{"error", "message", …}`; `headers` go with it."""
 
-    def __init__(self, status: int, error: str, vi: str, en: str, **more: Any) -> None:
-        super().__init__(status)
+    def __init__(
+        self, status: int, error: str, vi: str, en: str, headers: Mapping[str, str] | None = None, **more: Any
+    ) -> None:
+        super().__init__(status, headers=headers)
         self.body = {"error": error, "message": {"vi": vi, "en": en}, **more}
 
 

@@ -77,10 +77,10 @@ test: lint ui-test versions ## everything: lint, screens, the whole suite agains
 	@mkdir -p $(ARTEFACTS)
 	$(BIN)/python -m pytest -m "not long" --junitxml=$(ARTEFACTS)/junit.xml --durations=15 $(ARGS)
 
-bench: $(INSTALLED) ## benchmarks, results into benchmarks/results (ARGS="rules log" for some)
+bench: $(INSTALLED) ## benchmarks and their table; results into benchmarks/results (ARGS="sustained latency" for some)
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
-long: $(INSTALLED) ## soaks and campaigns; takes half an hour, its result goes into benchmarks/results
+long: $(INSTALLED) ## soak and campaigns; takes an hour and a half, its result goes into benchmarks/results
 	@mkdir -p $(ARTEFACTS)
 	$(BIN)/python -m pytest -m long --timeout 14400 --durations=0 $(ARGS) > $(ARTEFACTS)/long.txt 2>&1; code=$$?; \
 	{ $(BIN)/python benchmarks/machine.py; tail -n 12 $(ARTEFACTS)/long.txt; } \

@@ -4,15 +4,18 @@
     python benchmarks/run.py rules log       some, by name
 
 A benchmark is a file `bench_NAME.py` that prints one JSON object. Its result is written to `DATE-NAME.json`, raw, to be
-committed as it is; a second run on the same day replaces the first. A benchmark that fails is named and the others go
-on; the exit code is then 1.
+committed as it is; a second run on the same day replaces the first. The rows that it names (`rows.py`) go into
+`latest.json`, beside those of earlier runs, and the whole table is printed at the end. A benchmark that fails is named
+and the others go on; the exit code is then 1.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -21,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import ROOT, describe
+from rows import finished, merge, shown
 
 HERE = Path(__file__).resolve().parent
 TIMEOUT_S = 1_800
@@ -38,22 +42,28 @@ def found(folder: Path) -> dict[str, Path]:
 def measure(file: Path, timeout_s: float) -> dict[str, Any]:
     """Run one in a process of its own, so that none warms or burdens another. Raises BenchmarkFailed."""
     # The project, installed or not, and the real services that the tests set up.
-    places = (str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", ""))
+    places = (str(ROOT), str(ROOT / "tests"), str(HERE), os.environ.get("PYTHONPATH", ""))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
     begun = time.monotonic()
+    # A session of its own: what it has started ends with it, even when it takes too long.
+    process = subprocess.Popen(
+        [sys.executable, str(file)], cwd=ROOT, env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
     try:
-        done = subprocess.run(
-            [sys.executable, str(file)], cwd=ROOT, env=environment,
-            capture_output=True, text=True, timeout=timeout_s, check=False,
-        )  # fmt: skip
+        said, complained = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired as error:
         raise BenchmarkFailed(f"not done after {timeout_s:.0f} s") from error
-    if done.returncode:
-        raise BenchmarkFailed(f"exit {done.returncode}\n{done.stderr.strip()[-2_000:]}")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    if process.returncode:
+        raise BenchmarkFailed(f"exit {process.returncode}\n{complained.strip()[-2_000:]}")
     try:
-        result = json.loads(done.stdout)
+        result = json.loads(said)
     except ValueError as error:
-        raise BenchmarkFailed(f"did not print one JSON object: {done.stdout[:200]!r}") from error
+        raise BenchmarkFailed(f"did not print one JSON object: {said[:200]!r}") from error
     return {"seconds": round(time.monotonic() - begun, 2), "result": result}
 
 
@@ -73,7 +83,7 @@ def main() -> int:
     if unknown := set(given.names) - set(benchmarks):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(benchmarks)}")
     given.results.mkdir(parents=True, exist_ok=True)
-    failed = []
+    failed, rows = [], []
     for name in given.names or benchmarks:
         machine = describe()
         print(f"{name} …", end=" ", flush=True)
@@ -83,10 +93,14 @@ def main() -> int:
             failed.append(name)
             print(f"failed: {error}")
             continue
-        file = given.results / f"{datetime.now(UTC):%Y-%m-%d}-{name}.json"
+        date = f"{datetime.now(UTC):%Y-%m-%d}"
+        rows += [finished(row, date) for row in measured["result"].get("rows", ())]
+        file = given.results / f"{date}-{name}.json"
         whole = {"benchmark": name, "machine": machine, **measured}
         file.write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", "utf-8")
         print(f"{measured['seconds']} s → {file}")
+    if rows:
+        print("\n" + shown(merge(given.results / "latest.json", rows, describe())))
     if failed:
         print(f"without a result: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

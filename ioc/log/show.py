@@ -95,7 +95,11 @@ def _summary(body: Body) -> str:
             return ""
         case command:
             fields = command.model_dump(mode="json", exclude={"kind", "actor", "actor_name"})
-            said = (f"{name}={_masked(name, value)}" for name, value in fields.items() if value not in ("", [], ()))
+            said = (
+                f"{name}={_masked(name, value)}"
+                for name, value in fields.items()
+                if value not in ("", [], ())
+            )
             return f"{command.kind} by {command.actor}: " + " ".join(said)
 
 

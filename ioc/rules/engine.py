@@ -27,8 +27,8 @@ class Engine:
         self._system = System()
         self._watchdog = Watchdog(self._system)
         self._limits = _limits(Registry((), {}), {}, {})
-        self._next_us: int | None = None
-        """The next deadline, while it is known."""
+        self._system_us = NO_DEADLINE_US
+        """When the next source has been down for too long."""
         self.rebuild(registry, rules, numbers, 0)
 
     def rebuild(
@@ -41,14 +41,13 @@ class Engine:
         found += self._watchdog.rebuild(columns, watches(registry, rules, numbers), names(numbers), now_us)
         before, self._limits = self._limits, _limits(registry, rules, numbers)
         self._limits.take_over(before, now_us, found)
-        self._next_us = None
+        self._system_us = self._system.next_deadline_us()
         return in_order(found)
 
     def feed_batch(self, batch: Batch, now_us: int) -> list[Change]:
         """Judge rows that bear their final flags, in their order."""
         if not len(batch):
             return []
-        self._next_us = None
         source = self._source(batch.source)
         found: list[Found] = []
         self._watchdog.feed(batch, source, now_us, found)
@@ -59,7 +58,7 @@ class Engine:
         """A source came or went."""
         changes = self._system.feed_source(state, now_us)
         self._watchdog.refresh_all()
-        self._next_us = None
+        self._system_us = self._system.next_deadline_us()
         return changes
 
     def feed_system(self, fact: SystemFact, now_us: int) -> list[Change]:
@@ -68,18 +67,19 @@ class Engine:
 
     def feed_deadlines(self, now_us: int) -> list[Change]:
         """Every deadline up to now, in order; afterwards the next one lies ahead."""
-        self._next_us = None
         found = self._system.fire(now_us)
+        self._system_us = self._system.next_deadline_us()
         stale, due_us = self._watchdog.fire(now_us, found)
         self._limits.silence(stale, due_us, now_us, found)
         return in_order(found)
 
-    def next_deadline_us(self) -> int:
-        """When `feed_deadlines` next has something to do, exactly; NO_DEADLINE_US if nothing waits."""
-        if self._next_us is None:
-            series_us = int(self._watchdog.due_us.min(initial=NO_DEADLINE_US))
-            self._next_us = min(series_us, self._system.next_deadline_us())
-        return self._next_us
+    def next_deadline_us(self, until_us: int = NO_DEADLINE_US) -> int:
+        """When `feed_deadlines` next has something to do; NO_DEADLINE_US if nothing waits.
+
+        Exact if it is up to `until_us`; otherwise what is returned lies after `until_us`, and no deadline before it:
+        that costs nothing, while what is exact may cost a look at every series.
+        """
+        return min(self._watchdog.next_deadline_us(until_us), self._system_us)
 
     def series_state(self) -> tuple[Bool, Bool]:
         """By series number: whether it is silent past its deadline, and whether its last sample was of bad quality."""
@@ -100,7 +100,7 @@ class Engine:
         limits = self._limits
         self._limits = Limits(limits.table, limits.names, limits.max_gap_us)
         self._limits.restore(state["cells"])
-        self._next_us = None
+        self._system_us = self._system.next_deadline_us()
 
     def _source(self, name: str) -> int:
         known = len(self._system.names)

@@ -28,14 +28,17 @@ class Past:
 
     def note(self, cell: int, event_us: int, mask: int) -> None:
         """From this event time on these levels are on."""
-        entries = self.cells.setdefault(cell, array("q", (_EVER << _BITS,)))
+        entries = self.cells.get(cell)
+        if entries is None:
+            entries = self.cells[cell] = array("q", (_EVER << _BITS,))
         entries.append(event_us << _BITS | mask)
-        bound = event_us - SPAN_US
         # The entry at the bound stays: it says what was on when the span begins.
-        forgotten = max(len(entries) - ENTRIES_MAX, 0)
-        while forgotten + 1 < len(entries) and entries[forgotten + 1] >> _BITS <= bound:
+        last, bound = len(entries) - 1, (event_us - SPAN_US + 1) << _BITS
+        forgotten = last + 1 - ENTRIES_MAX if last >= ENTRIES_MAX else 0
+        while forgotten < last and entries[forgotten + 1] < bound:
             forgotten += 1
-        del entries[:forgotten]
+        if forgotten:
+            del entries[:forgotten]
 
     def around(self, cell: int, event_us: int) -> tuple[int, int] | None:
         """The levels just before an event time and at it; None where they are forgotten."""

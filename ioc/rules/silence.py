@@ -17,13 +17,14 @@ from ioc.model.change import Change, ChangeKind
 from ioc.registry import NO_DEADLINE_US, SeriesColumns
 from ioc.rules import kernels
 from ioc.rules.found import Found
-from ioc.rules.kernels import Index
+from ioc.rules.kernels import Index, View, view
 from ioc.rules.spec import NoDataRule
 from ioc.rules.system import NEVER, System
 from ioc.rules.table import Watch
 
 _BACKLOG = int(Flag.BACKLOG)
 _BAD = int(Flag.BAD | Flag.OUT_OF_RANGE)
+_PLAIN_NOT = NOT_JUDGED | _BACKLOG | _BAD
 NO_SOURCE = -1
 
 
@@ -50,8 +51,14 @@ class Watchdog:
         self.bad: Bool = np.zeros(0, np.bool_)
         self.due_us: I64 = np.zeros(0, np.int64)
         """The next deadline of each series, exact."""
+        self._next_us = NO_DEADLINE_US
+        """No deadline of any series lies before this."""
+        self._lead_us = NO_DEADLINE_US
+        """A sample sets no deadline nearer than this after itself, unless it is backlog."""
         self._silent: Bool = np.zeros(0, np.bool_)
         """Whether any rule about its silence or lateness is on."""
+        self._marked: Bool = np.zeros(0, np.bool_)
+        """Whether it is stale, bad, old or silent: what a sample ends, or must be looked at to know whether."""
         self.rules: list[Watch] = []
         self.names: list[str] = []
         self._watched: Bool = np.zeros(0, np.bool_)
@@ -75,7 +82,11 @@ class Watchdog:
             if keeps and now is not None:
                 kept = _fitted(now.about, max(len(watch.on), len(now.about)), False)[on]
                 now.on[on[kept]] = True
-            self._tell(ChangeKind.RULE_REMOVED, watch, on[~kept], None, now_us, now_us, found)
+            gone = on[~kept]
+            at_us = np.full(len(gone), now_us)
+            self._tell(
+                ChangeKind.RULE_REMOVED, watch, gone, np.zeros(len(gone), np.int64), at_us, now_us, found
+            )
         size = len(columns)
         new = columns.watched & ~_fitted(self._watched, size, False)
         # What came before it was watched says nothing of its health: nobody saw to it that more would come.
@@ -88,6 +99,7 @@ class Watchdog:
         self.due_us = np.full(size, NO_DEADLINE_US, np.int64)
         self._watched = columns.watched
         self._stale_after_us, self._interval_us = columns.stale_after_us, columns.interval_us
+        self._lead_us = int(columns.stale_after_us.min(initial=NO_DEADLINE_US))
         self.rules, self.names = rules, names
         self.refresh_all()
         return found
@@ -97,7 +109,24 @@ class Watchdog:
         self._silent = np.zeros(len(self.due_us), np.bool_)
         for watch in self.rules:
             self._silent |= watch.on
+        self._marked = self._silent | self.stale | self.bad | (self.old_us != NEVER)
         self._refresh(np.arange(len(self.due_us)))
+        self._next_us = int(self.due_us.min(initial=NO_DEADLINE_US))
+        self._heard_at: View[int] = view(self.heard_us)
+        self._source_at: View[int] = view(self.source)
+        self._old_at: View[int] = view(self.old_us)
+        self._due_at: View[int] = view(self.due_us)
+        self._stale_at: View[bool] = view(self.stale)
+        self._bad_at: View[bool] = view(self.bad)
+        self._silent_at: View[bool] = view(self._silent)
+        self._marked_at: View[bool] = view(self._marked)
+        self._after_at: View[int] = view(self._stale_after_us)
+
+    def next_deadline_us(self, until_us: int) -> int:
+        """The next deadline, exact if it is up to `until_us`; otherwise none lies before what is returned."""
+        if self._next_us <= until_us:
+            self._next_us = int(self.due_us.min(initial=NO_DEADLINE_US))
+        return self._next_us
 
     def _refresh(self, series: Index) -> None:
         due_us, silent_us, old_us = self._dues(series)
@@ -131,44 +160,66 @@ class Watchdog:
 
     def feed(self, batch: Batch, source: int, now_us: int, found: list[Found]) -> None:
         """Rows that are new in their series' order feed it, fresh or backlog, whatever their quality."""
-        series, flags = batch.series, batch.flags
-        row: Index | None = None
-        plain = not flags.any()
+        self._next_us = min(self._next_us, now_us + self._lead_us)
+        begin = self._feed_few(batch, source, now_us) if len(batch) <= kernels.FEW else 0
+        if begin == len(batch):
+            return
+        row = np.arange(begin, len(batch))
+        series, flags = batch.series[begin:].astype(np.int64), batch.flags[begin:]
+        plain = not (flags & _PLAIN_NOT).any()
         if not plain:
-            row = np.flatnonzero(flags & NOT_JUDGED == 0)
-            series, flags = series[row], flags[row]
-        fresh = np.ones(len(series), np.bool_) if plain else flags & _BACKLOG == 0
-        if self._silent[series].any():
+            row = np.flatnonzero(batch.flags[begin:] & NOT_JUDGED == 0) + begin
+            series, flags = batch.series[row].astype(np.int64), batch.flags[row]
+        marked = bool(self._marked.take(series).any())
+        fresh = flags & _BACKLOG == 0
+        if marked and self._silent[series].any():
             self._end(series, fresh, row, now_us, found)
         self.heard_us[series] = now_us
         self.source[series] = source
+        # Nothing of a series that was just fed is due before it turns stale.
+        self.due_us[series] = np.minimum(self._stale_after_us.take(series) + now_us, NO_DEADLINE_US)
+        if plain and not marked:
+            return
         self.stale[series] = False
-        # Nothing of a series that was just fed is due before it turns stale; without a deadline it stays NO_DEADLINE_US.
-        self.due_us[series] = np.minimum(now_us + self._stale_after_us[series], NO_DEADLINE_US)
-        if plain:
-            self.bad[series] = False
-            self.old_us[series] = NEVER
-        else:
-            last = kernels.last_of_each(series)
-            self.bad[series[last]] = flags[last] & _BAD != 0
-            self._age(series, fresh, last, now_us)
+        last = kernels.last_of_each(series)
+        self.bad[series[last]] = flags[last] & _BAD != 0
+        self._age(series, fresh, last, now_us)
+        self._marked[series] = self._silent[series] | self.bad[series] | (self.old_us[series] != NEVER)
 
-    def _age(self, series: I32, fresh: Bool, last: Index, now_us: int) -> None:
+    def _feed_few(self, batch: Batch, source: int, now_us: int) -> int:
+        """The same row by row, up to the first that needs more; returns how many rows have been fed."""
+        for row, (series, flags) in enumerate(zip(batch.series.tolist(), batch.flags.tolist(), strict=True)):
+            if flags & _PLAIN_NOT or self._marked_at[series]:
+                if flags & NOT_JUDGED:
+                    continue
+                if flags & _BACKLOG or self._silent_at[series]:
+                    return row
+                self._stale_at[series] = False
+                self._old_at[series] = NEVER
+                self._bad_at[series] = self._marked_at[series] = flags & _BAD != 0
+            self._heard_at[series] = now_us
+            self._source_at[series] = source
+            due_us = now_us + self._after_at[series]
+            self._due_at[series] = due_us if due_us < NO_DEADLINE_US else NO_DEADLINE_US
+        return len(batch)
+
+    def _age(self, series: Index, fresh: Bool, last: Index, now_us: int) -> None:
         """Since when each series brings only backlog, after these rows."""
         self.old_us[series[fresh]] = NEVER
         old = series[last[~fresh[last]]]
         self.old_us[old] = np.where(self.old_us[old] == NEVER, now_us, self.old_us[old])
-        self._refresh(old.astype(np.int64))
+        self._refresh(old)
+        self._next_us = min(self._next_us, int(self.due_us[old].min(initial=NO_DEADLINE_US)))
 
-    def _end(self, series: I32, fresh: Bool, row: Index | None, now_us: int, found: list[Found]) -> None:
+    def _end(self, series: Index, fresh: Bool, row: Index, now_us: int, found: list[Found]) -> None:
         """What was silent speaks, what was late is on time."""
         for watch in self.rules:
             ends = watch.on[series] if isinstance(watch.rule, NoDataRule) else watch.on[series] & fresh
             at = np.flatnonzero(ends)
             at = at[kernels.first_of_each(series[at])]
-            which = series[at].astype(np.int64)
-            when = (at if row is None else row[at]).tolist()
-            self._tell(ChangeKind.CLEAR, watch, which, when, now_us, now_us, found)
+            which = series[at]
+            until_us = np.full(len(at), now_us)
+            self._tell(ChangeKind.CLEAR, watch, which, row[at], until_us, now_us, found)
             watch.on[which] = False
         touched = np.unique(series)
         self._silent[touched] = False
@@ -177,21 +228,24 @@ class Watchdog:
 
     def fire(self, now_us: int, found: list[Found]) -> tuple[Index, I64]:
         """Everything that is due; returns the series that have turned stale, and when each did."""
-        series = np.flatnonzero(self.due_us <= now_us)
+        due = self.due_us <= now_us if self._next_us <= now_us else np.zeros(0, np.bool_)
+        series = np.flatnonzero(due)
         stale_us, silent_us, old_us = self._dues(series)
         for watch in self.rules:
             due_us = silent_us if isinstance(watch.rule, NoDataRule) else old_us
             due = (due_us <= now_us) & watch.about[series] & ~watch.on[series]
-            for one, at_us in zip(series[due].tolist(), due_us[due].tolist(), strict=True):
-                self._tell(ChangeKind.ONSET, watch, np.array([one]), [at_us], at_us, now_us, found)
+            self._tell(ChangeKind.ONSET, watch, series[due], due_us[due], due_us[due], now_us, found)
             watch.on[series[due]] = True
             self._silent[series[due]] = True
         turned = stale_us <= now_us
         self.stale[series[turned]] = True
+        self._marked[series] = True
         self._refresh(series)
+        # What was due is over; when the next one is, shows once it is asked for.
+        self._next_us = max(self._next_us, now_us + 1)
         return series[turned], stale_us[turned]
 
-    def _silent_s(self, watch: Watch, series: Index, until_us: int) -> F64:
+    def _silent_s(self, watch: Watch, series: Index, until_us: I64) -> F64:
         """For how long nothing, or nothing fresh, has come."""
         begin_us, *_ = self._begin_us(series)
         if not isinstance(watch.rule, NoDataRule):
@@ -203,27 +257,28 @@ class Watchdog:
         kind: ChangeKind,
         watch: Watch,
         series: Index,
-        when: list[int] | None,
-        event_us: int,
+        when: Index,
+        event_us: I64,
         now_us: int,
         found: list[Found],
     ) -> None:
-        """Changes of one rule on these series, each at its row or deadline."""
+        """Changes of one rule on these series, each at its row or deadline and of its event time."""
         values = self._silent_s(watch, series, event_us)
         limits = self._stale_after_us[series] / 1e6
-        for place, one in enumerate(series.tolist()):
+        columns = (series, when, event_us, values, limits)
+        for one, place, at_us, value, limit in zip(*(c.tolist() for c in columns), strict=True):
             change = Change(
                 kind=kind,
                 rule=watch.rule.id,
                 asset=self.names[one],
                 level=1 if kind is ChangeKind.ONSET else 0,
                 priority=watch.rule.priority,
-                value=float(values[place]),
-                limit=float(limits[place]),
-                event_us=event_us,
+                value=value,
+                limit=limit,
+                event_us=at_us,
                 now_us=now_us,
             )
-            found.append((when[place] if when else 0, watch.order, one, change))
+            found.append((place, watch.order, one, change))
 
     def state(self) -> dict[str, Any]:
         """Canonical: sources by their place among the sorted names."""

@@ -28,7 +28,7 @@ class LimitTable:
     series: I32
     """(c,): series number."""
     sign: F64
-    """(c,): 1 upwards, −1 downwards."""
+    """(r,): 1 upwards, −1 downwards."""
     limit: F64
     """(c, w): +inf where the cell lacks the level."""
     reset: F64
@@ -80,7 +80,7 @@ def limit_table(registry: Registry, rules: Mapping[str, Rule], numbers: Mapping[
         order=np.array([i for i, _ in chosen], np.int64),
         rule=rule[by_series],
         series=series[by_series],
-        sign=sign[rule[by_series]] if chosen else np.zeros(0),
+        sign=sign,
         limit=limit[by_series],
         reset=reset[by_series],
         on_delay_us=_by_level([{k: v.on_delay for k, v in r.levels.items()} for _, r in chosen], width),

@@ -40,10 +40,16 @@ def test_only_the_database_starts_as_root_and_gives_it_up(compose: dict[str, Any
     assert re.search(r"^USER \d+:\d+$", final_stage, re.M)
 
 
-def test_images_are_pinned_to_a_version(compose: dict[str, Any]) -> None:
+def test_images_are_pinned_to_a_version(compose: dict[str, Any], root: Path) -> None:
     for name, service in services(compose):
         assert re.search(r":\d+\.\d+\.\d+", service["image"]), name
     assert compose["services"]["broker"]["image"] == "eclipse-mosquitto:2.0.21"
+    tested = re.search(
+        r"kafka_2\.13</artifactId>\s*<version>([\d.]+)<",
+        (root / "tests/services/kafka-pom.xml").read_text("utf-8"),
+    )
+    assert tested
+    assert compose["services"]["kafka"]["image"] == f"apache/kafka:{tested[1]}"
     assert re.fullmatch(r"timescale/timescaledb:2\.\d+\.\d+-pg17", compose["services"]["database"]["image"])
 
 
@@ -61,9 +67,10 @@ def test_the_monitor_is_asked_at_healthz_by_the_python_it_has(compose: dict[str,
     assert "/healthz" in test[-1]
 
 
-def test_simulators_run_in_the_demo_profile_only(compose: dict[str, Any]) -> None:
+def test_simulators_and_kafka_run_in_their_profiles_only(compose: dict[str, Any]) -> None:
     assert {name: s["profiles"] for name, s in services(compose) if "profiles" in s} == {
-        "simulators": ["demo"]
+        "simulators": ["demo"],
+        "kafka": ["kafka"],
     }
 
 
@@ -128,7 +135,7 @@ def test_docker_compose_accepts_it(root: Path, tmp_path: Path) -> None:
     secrets = tmp_path / "env"
     secrets.write_text(re.sub(r"^(\w+_PASSWORD)=$", r"\1=secret", example, flags=re.M), "utf-8")
     done = subprocess.run(
-        [docker, "compose", "--env-file", str(secrets), "--profile", "demo", "config", "--quiet"],
+        [docker, "compose", "--env-file", str(secrets), "--profile", "demo", "--profile", "kafka", "config", "--quiet"],
         cwd=root, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -13,7 +13,9 @@ from pydantic import BaseModel
 
 from ioc import config
 
-WITHOUT_A_FIXED_DEFAULT = {"pack", "mqtt.ca_file"}
+WITHOUT_A_FIXED_DEFAULT = {"pack"} | {
+    f"{feed}.{file}" for feed in ("mqtt", "kafka") for file in ("ca_file", "cert_file", "key_file")
+}
 """Where the example shows a value that is no default: the one depends on where it is installed, the other is none."""
 
 

@@ -106,5 +106,5 @@ def test_no_large_file_is_tracked(files: list[Path], root: Path) -> None:
 
 
 def test_scripts_can_be_run(root: Path) -> None:
-    for name in (".ci/run", "deploy/mosquitto-start.sh"):
+    for name in (".ci/run", "deploy/mosquitto-start.sh", "deploy/kafka-start.sh"):
         assert (root / name).stat().st_mode & 0o111, name

@@ -153,7 +153,7 @@ def test_beyond_the_stamps_kept_the_database_decides() -> None:
     subject = order(stamps_max=8)
     for i in range(20):
         take(subject, (NOW - 20 * S + i * S, float(i), 0))
-    assert len(subject.state()["known"]["0"]["stamp"]) <= 8
+    assert len(subject.state()["stamp"]) <= 8
     assert take(subject, (NOW - 20 * S, 0.0, 0)) == [Flag.TOO_LATE]
     assert take(subject, (NOW - S, 19.0, 0)) == [Flag.REPEAT]
 

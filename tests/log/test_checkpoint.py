@@ -99,7 +99,9 @@ def test_an_unknown_schema_is_refused_not_called_damaged(
     monkeypatch.setattr(checkpoint, "SCHEMA", schema)
     path = checkpoint.write(tmp_path, 1, state(1))
     monkeypatch.undo()
-    with pytest.raises(LogError, match=f"has schema {schema}; this build reads 1 to {checkpoint.SCHEMA}") as caught:
+    with pytest.raises(
+        LogError, match=f"has schema {schema}; this build reads 1 to {checkpoint.SCHEMA}"
+    ) as caught:
         checkpoint.load(path)
     assert not isinstance(caught.value, LogDamaged)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,11 +30,17 @@ from support.rule_world import (
 from ioc.log.state import pack_state, unpack_state
 from ioc.model import Change, ChangeKind, Flag, SourceState, SystemFact
 from ioc.registry import NO_DEADLINE_US, Registry
-from ioc.rules import kernels
+from ioc.rules import kernels, single
 from ioc.rules.engine import Engine
+from ioc.rules.silence import Watchdog
+from ioc.rules.single import Single
 
 PARTS = [0.72, 0.12, 0.06, 0.05, 0.05]
 CUTS = st.lists(st.integers(0, 40), max_size=4)
+IN_ROUNDS, ONE_BY_ONE = 0, 1_000
+"""Values of `kernels.FEW` with which all rows take one way; one between them mixes the two within a batch."""
+WAYS = st.lists(st.sampled_from([IN_ROUNDS, 2, ONE_BY_ONE]), min_size=1, max_size=4)
+"""Taken in turn from event to event."""
 
 
 def new_engine() -> Engine:
@@ -46,8 +53,18 @@ def new_oracle() -> Oracle:
     return Oracle(WORLD, RULES, NUMBERS, START)
 
 
+def feed_by(way: int, engine: Engine, event: Event, cuts: Sequence[int] = ()) -> list[Change]:
+    """Feed one event with rows judged one by one or in rounds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernels, "FEW", way)
+        return feed(engine, event, cuts)
+
+
 def compare(
-    happens: list[Event], cuts: list[int], packs: Mapping[int, Registry] = MappingProxyType({})
+    happens: list[Event],
+    cuts: list[int],
+    ways: Sequence[int],
+    packs: Mapping[int, Registry] = MappingProxyType({}),
 ) -> list[Change]:
     """Engine and oracle say the same after every event; returns what they said. `packs` are loaded before an event."""
     engine, oracle = new_engine(), new_oracle()
@@ -57,47 +74,59 @@ def compare(
             engine.rebuild(packs[place], RULES, NUMBERS, event.now_us)
             oracle.reload(packs[place], RULES, NUMBERS, event.now_us)
         expected = feed(oracle, event)
-        assert feed(engine, event, cuts) == expected
+        assert feed_by(ways[place % len(ways)], engine, event, cuts) == expected
         said += expected
         stale, bad = engine.series_state()
         watched = sorted(oracle.health)
         assert stale[watched].tolist() == [oracle.health[n].stale for n in watched]
         assert bad[watched].tolist() == [oracle.health[n].bad for n in watched]
-        due = oracle.next_deadline_us()
-        assert engine.next_deadline_us() == (NO_DEADLINE_US if due is None else due)
+        due_us = oracle.next_deadline_us()
+        due_us = NO_DEADLINE_US if due_us is None else due_us
+        told_us = engine.next_deadline_us(event.now_us)
+        assert told_us == due_us if due_us <= event.now_us else event.now_us < told_us <= due_us
+        if place % 3 == 0:
+            assert engine.next_deadline_us() == due_us
     return said
 
 
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(events(), CUTS)
-def test_engine_equals_the_row_loop_however_rows_are_cut(happens: list[Event], cuts: list[int]) -> None:
-    compare(happens, cuts)
+@given(events(), CUTS, WAYS)
+def test_engine_equals_the_row_loop_however_rows_are_cut(
+    happens: list[Event], cuts: list[int], ways: list[int]
+) -> None:
+    compare(happens, cuts, ways)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(events(series=2, rows_max=40), CUTS)
+@given(events(series=2, rows_max=40), CUTS, WAYS)
 def test_engine_equals_the_row_loop_where_a_series_stands_many_times_in_a_batch(
-    happens: list[Event], cuts: list[int]
+    happens: list[Event], cuts: list[int], ways: list[int]
 ) -> None:
-    compare(happens, cuts)
+    compare(happens, cuts, ways)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(events(), CUTS, st.integers(0, 8), st.integers(1, 4))
+@given(events(), CUTS, WAYS, st.integers(0, 8), st.integers(1, 4))
 def test_engine_equals_the_row_loop_where_series_are_withdrawn_and_come_back(
-    happens: list[Event], cuts: list[int], at: int, for_events: int
+    happens: list[Event], cuts: list[int], ways: list[int], at: int, for_events: int
 ) -> None:
-    compare(happens, cuts, {at: registry({"b": ["level"], "c": ["wind"]}), at + for_events: WORLD})
+    compare(happens, cuts, ways, {at: registry({"b": ["level"], "c": ["wind"]}), at + for_events: WORLD})
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(events(), CUTS)
-def test_batch_boundaries_never_change_the_state(happens: list[Event], cuts: list[int]) -> None:
+@given(events(), CUTS, WAYS)
+def test_neither_batch_boundaries_nor_ways_ever_change_the_state(
+    happens: list[Event], cuts: list[int], ways: list[int]
+) -> None:
     whole, cut = new_engine(), new_engine()
-    for event in happens:
-        feed(whole, event)
-        feed(cut, event, cuts)
+    for place, event in enumerate(happens):
+        feed_by(IN_ROUNDS, whole, event)
+        feed_by(ways[place % len(ways)], cut, event, cuts)
         assert pack_state(whole.state()) == pack_state(cut.state())
+        # Nor what is worked out ahead of the next row.
+        for name in ("low", "high", "cell_low", "cell_high", "has_past"):
+            assert np.array_equal(getattr(whole._limits, name), getattr(cut._limits, name)), name
+        assert np.array_equal(whole._watchdog.due_us, cut._watchdog.due_us)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -163,8 +192,9 @@ def test_deadlines_fire_once_and_the_next_one_lies_ahead(happens: list[Event]) -
             assert engine.next_deadline_us() > due_us
         before = engine.next_deadline_us()
         feed(engine, event)
-        # A row never sets a deadline nearer than the registry's lead.
-        if isinstance(event, Rows):
+        # A row never sets a deadline nearer than the registry's lead; but one may be over that is old since another
+        # source fed its series.
+        if isinstance(event, Rows) and not any(flags & Flag.BACKLOG for flags in event.flags):
             assert engine.next_deadline_us() >= min(before, event.now_us + WORLD.min_lead_us)
 
 
@@ -216,8 +246,11 @@ def seeded(seed: int) -> list[Event]:
     return out
 
 
+WAYS_OF_SEEDS = ([IN_ROUNDS], [ONE_BY_ONE], [2, ONE_BY_ONE, kernels.FEW, IN_ROUNDS])
+
+
 def test_seeded_storms_say_everything_and_the_same_as_the_row_loop() -> None:
-    said = [change for seed in range(3) for change in compare(seeded(seed), [3, 17])]
+    said = [change for seed in range(3) for change in compare(seeded(seed), [3, 17], WAYS_OF_SEEDS[seed])]
     assert len(said) > 600
     assert {change.kind for change in said} == set(ChangeKind) - {ChangeKind.RULE_REMOVED}
     assert {change.rule for change in said} == set(RULES) - {"off"}
@@ -251,7 +284,7 @@ def _wide(band):  # type: ignore[no-untyped-def]
         ("step", _gapless(kernels.step)),
         ("quiet_band", _wide(kernels.quiet_band)),
         ("outside", lambda value, low, high: (value <= low) & (value >= high)),
-        ("highest", lambda on: on.sum(axis=1)),
+        ("mask_of", lambda on: on.sum(axis=1)),
     ],
     ids=["above instead of at the limit", "gaps ignored", "busy cells gated", "gate shut", "levels counted"],
 )
@@ -260,4 +293,61 @@ def test_a_planted_bug_does_not_pass_the_net(
 ) -> None:
     monkeypatch.setattr(kernels, kernel, bug)
     with pytest.raises(AssertionError):
-        compare(seeded(1), [])
+        compare(seeded(1), [], [IN_ROUNDS])
+
+
+def _single_gapless(self: Single, sample: Any, cell: int, gap: bool, *rest: Any) -> Any:
+    return STEP(self, sample, cell, False, *rest)
+
+
+def _single_wide(self: Single, cell: int, levels: int, busy: bool) -> tuple[float, float]:
+    return BAND(self, cell, levels, False)
+
+
+STEP, BAND = Single._step, Single._band
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "bug"),
+    [
+        (single, "nextafter", lambda value, _: value),
+        (Single, "_step", _single_gapless),
+        (Single, "_band", _single_wide),
+        (single, "ODD", single.LATE | single.IGNORED),
+        (Watchdog, "_feed_few", lambda self, batch, source, now_us: len(batch)),
+    ],
+    ids=["above instead of at the limit", "gaps ignored", "busy cells gated", "bad is good", "nobody is fed"],
+)
+def test_a_bug_planted_where_rows_are_few_does_not_pass_the_net(
+    monkeypatch: pytest.MonkeyPatch, owner: object, name: str, bug: object
+) -> None:
+    monkeypatch.setattr(owner, name, bug)
+    with pytest.raises(AssertionError):
+        compare(seeded(1), [], [ONE_BY_ONE])
+
+
+def test_a_lower_bound_of_deadlines_that_never_falls_does_not_pass_the_net(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    never = property(lambda self: NO_DEADLINE_US, lambda self, lead_us: None)
+    monkeypatch.setattr(Watchdog, "_lead_us", never, raising=False)
+    with pytest.raises(AssertionError):
+        compare(seeded(1), [], [ONE_BY_ONE])
+
+
+def test_until_a_deadline_is_near_no_record_looks_at_every_series() -> None:
+    looks = []
+
+    class Watched(np.ndarray):
+        def min(self, **bounds: Any) -> Any:
+            looks.append(bounds)
+            return super().min(**bounds)
+
+    engine = new_engine()
+    feed(engine, Other(START, SourceState("mqtt", True, 1)))
+    engine._watchdog.due_us = engine._watchdog.due_us.view(Watched)
+    for i in range(400):
+        now_us = START + i * S // 10
+        feed(engine, Rows("mqtt", now_us, (i % len(NUMBERS),), (now_us,), (0.0,), (0,)))
+        assert engine.next_deadline_us(now_us) > now_us
+    assert len(looks) == 1

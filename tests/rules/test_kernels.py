@@ -39,7 +39,7 @@ def test_a_busy_cell_has_no_quiet_value() -> None:
 
 @given(st.lists(st.integers(0, 4), max_size=30))
 def test_rounds_hold_each_series_once_and_keep_its_order(series: list[int]) -> None:
-    numbers = np.array(series, np.int32)
+    numbers = np.array(series, np.int64)
     places, ends = kernels.rounds(numbers) if series else (np.zeros(0, np.int64), [])
     assert sorted(places.tolist()) == list(range(len(series)))
     seen: dict[int, int] = {}
@@ -55,7 +55,7 @@ def test_rounds_hold_each_series_once_and_keep_its_order(series: list[int]) -> N
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=30))
 def test_first_and_last_of_each_series(series: list[int]) -> None:
-    numbers = np.array(series, np.int32)
+    numbers = np.array(series, np.int64)
     first = {n: series.index(n) for n in series}
     last = {n: i for i, n in enumerate(series)}
     assert kernels.first_of_each(numbers).tolist() == sorted(first.values())
@@ -66,9 +66,12 @@ def test_first_and_last_of_each_series(series: list[int]) -> None:
 def test_levels_go_through_bits_and_back(levels: list[list[bool]]) -> None:
     on = np.array(levels)
     assert np.array_equal(kernels.levels_of(kernels.mask_of(on), 5), on)
-    assert kernels.highest(on).tolist() == [
-        max((i + 1 for i, x in enumerate(row) if x), default=0) for row in levels
-    ]
+    assert kernels.any_level(on).tolist() == [any(row) for row in levels]
+
+
+@given(st.floats(allow_nan=False).filter(lambda value: value != -np.inf))
+def test_the_number_below_is_that_of_the_library(value: float) -> None:
+    assert kernels._below(np.array([value]))[0] == np.nextafter(value, -np.inf)
 
 
 def test_ranges_are_spread_one_after_the_other() -> None:

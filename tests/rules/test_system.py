@@ -9,7 +9,6 @@ from support.rule_world import START, S, rules
 
 from ioc.alerts.book import Book
 from ioc.model import Acknowledge, SystemFact
-from ioc.registry import Registry
 from ioc.rules.engine import Engine
 
 DOWN = {"id": "down", "kind": "source_down", "after": "30s", "priority": 2}
@@ -95,7 +94,7 @@ def test_the_same_fact_again_with_other_figures_rings_again(desk: Any, other: di
         ("clear", 0, *shown.values()),
         ("onset", 1, *{**shown, **other}.values()),
     ]
-    again = Engine(Registry((), {}), rules(STEP), {})
+    again = Engine(d.world, rules(STEP), d.numbers)
     again.restore(d.engine.state())
     for engine in (d.engine, again):
         d.engine = engine

@@ -27,20 +27,31 @@ class Mosquitto(Daemon):
     """One broker that a test may take away and bring back on the same port.
 
     `users` maps names to passwords and shuts anonymous clients out; `tls` serves mqtts with a certificate for
-    127.0.0.1 and localhost that `ca_file` vouches for; `more` are further lines of its configuration.
+    127.0.0.1 and localhost that `ca_file` vouches for, and `ask_certificate` lets only those in who show one from there,
+    as `cert_file` with `key_file` is; `websockets` speaks MQTT through them; `more` are further lines of its
+    configuration.
     """
 
     def __init__(
-        self, *, users: Mapping[str, str] | None = None, tls: bool = False, more: Sequence[str] = ()
+        self,
+        *,
+        users: Mapping[str, str] | None = None,
+        tls: bool = False,
+        ask_certificate: bool = False,
+        websockets: bool = False,
+        more: Sequence[str] = (),
     ) -> None:
         self._tree = tree("mosquitto")
         self._folder = new_folder(in_memory=True)
         self.port = free_port()
         self.tls = tls
+        self.websockets = websockets
         self.users = dict(users or {})
         self.ca_file = self._folder / "ca.pem"
+        self.cert_file = self._folder / "client.pem"
+        self.key_file = self._folder / "client.key"
         try:
-            self._write_config(more)
+            self._write_config(ask_certificate, more)
             self.start()
         except BaseException:
             self.close()
@@ -49,7 +60,8 @@ class Mosquitto(Daemon):
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"{'mqtts' if self.tls else 'mqtt'}://127.0.0.1:{self.port}"
+        scheme = "ws" if self.websockets else "mqtt"
+        return f"{scheme}{'s' if self.tls else ''}://127.0.0.1:{self.port}"
 
     def start(self) -> None:
         """Start it and wait until it listens."""
@@ -70,9 +82,10 @@ class Mosquitto(Daemon):
         """Everything it has said."""
         return (self._folder / "log").read_text("utf-8", "replace")
 
-    def _write_config(self, more: Sequence[str]) -> None:
+    def _write_config(self, ask_certificate: bool, more: Sequence[str]) -> None:
         lines = [
             f"listener {self.port} 127.0.0.1",
+            *(["protocol websockets"] if self.websockets else []),
             f"allow_anonymous {'false' if self.users else 'true'}",
             "persistence true",
             f"persistence_location {self._folder}/",
@@ -86,6 +99,8 @@ class Mosquitto(Daemon):
         if self.tls:
             self._make_certificates()
             lines += [f"certfile {self._folder}/server.pem", f"keyfile {self._folder}/server.key"]
+        if ask_certificate:
+            lines += [f"cafile {self.ca_file}", "require_certificate true"]
         # A later line of the same name counts.
         (self._folder / "mosquitto.conf").write_text("\n".join([*lines, *more, ""]))
         give(self._folder / "mosquitto.conf")
@@ -120,7 +135,11 @@ class Mosquitto(Daemon):
             "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost",
             "-addext", "basicConstraints=critical,CA:FALSE",
         )  # fmt: skip
-        for name in ("server.key", "server.pem"):
+        _openssl(
+            folder, "req", "-x509", *key, "-subj", "/CN=monitor", "-CA", "ca.pem", "-CAkey", "ca.key",
+            "-keyout", "client.key", "-out", "client.pem", "-addext", "basicConstraints=critical,CA:FALSE",
+        )  # fmt: skip
+        for name in ("server.key", "server.pem", "ca.pem"):
             give(folder / name)
 
 

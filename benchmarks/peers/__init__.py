@@ -1,0 +1,1 @@
+"""What the monitor is measured beside, each as a process of its own."""

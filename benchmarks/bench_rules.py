@@ -209,7 +209,7 @@ def main() -> None:
                 for _ in range(20):
                     engine.feed_batch(parts[0], START)
                     begin = time.perf_counter()
-                    engine.next_deadline_us()
+                    engine.next_deadline_us(START)
                     due.append(time.perf_counter() - begin)
                 case["next_deadline_us_p50"] = round(float(np.median(due)) * 1e6, 1)
                 case["times_faster"] = round(

@@ -8,6 +8,7 @@ nothing is acknowledged, commands are answered, and what was gathered waits for 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,6 +51,8 @@ QUICK_COMMIT_S = 0.002
 """A disk slower than this on average never holds up the loop."""
 COMMITS_REMEMBERED = 16
 CROWDED_PART = 0.8
+OUTPUTS_WAIT_S = 0.05
+"""How long transitions wait for a record to be written with."""
 GROUP_ROWS_MAX = 50_000
 """Rows in one commit; more waits for the next, so that a storm does not make one commit of seconds."""
 AUTO_SERIES_MAX = 20_000
@@ -236,6 +239,12 @@ class Spine:
             if not self._items and not self._pending and not self.writable and not self._stopping:
                 # Nothing waits for the log, so nothing else would find out that it can be written again.
                 self.offer(Tick())
+            if self._pending and not self._items and not self._when_idle and not self._stopping:
+                # They go with the next record, if one comes soon; a crash before that only derives them again.
+                self._wake.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(OUTPUTS_WAIT_S):
+                        await self._wake.wait()
             if not self._items and not self._pending:
                 idle, self._when_idle = self._when_idle, []
                 for call in idle:
@@ -266,7 +275,7 @@ class Spine:
         elif self._step_shown_until_us and now_us > self._step_shown_until_us:
             self._step_shown_until_us = 0
             self.offer(SystemFact("clock_step", "clock", False, 0.0))
-        if self.pipeline.next_deadline_us() <= now_us:
+        if self.pipeline.next_deadline_us(now_us) <= now_us:
             self.offer(Tick())
 
     async def stop(self) -> None:
@@ -377,7 +386,7 @@ class Spine:
             bodies = [*((state, "") for state in self._not_read()), *bodies]
         elif bodies and self._source_clock is None:
             now_us = max(self.now_us(), pipeline.now_us)
-            if pipeline.next_deadline_us() <= now_us and not isinstance(bodies[0][0], Tick):
+            if pipeline.next_deadline_us(now_us) <= now_us and not isinstance(bodies[0][0], Tick):
                 number += 1
                 inputs.append(Input(number, now_us, Tick()))
         for body, origin in bodies:

@@ -179,8 +179,8 @@ class Judgement:
         numbers = raw.series.tolist()
         tops = {number: marks[number] for number in numbers}
         limit_us = FOREVER_US if now_us is None else now_us + order.max_ahead_us
-        columns = (raw.event_us, raw.received_us, raw.value, raw.flags)
-        rows = zip(numbers, *(column.tolist() for column in columns), strict=True)
+        stamps, receipts = raw.event_us.tolist(), raw.received_us.tolist()
+        rows = zip(numbers, stamps, receipts, raw.value.tolist(), raw.flags.tolist(), strict=True)
         for series, stamp, received, value, given in rows:
             if (
                 stamp <= tops[series]

@@ -8,7 +8,8 @@ a row and does not depend on where one batch ends and the next begins.
 Memory: 44 bytes a series, and 16 bytes a slot in one pool, where each series owns a stretch of at least 4 slots, its
 stamps in order; one that was revised takes a slot for each value. A full stretch drops what is behind the bound; if
 that leaves less than a quarter free, the series moves to a stretch half as large again as it needs. So 20 to 32 bytes
-a stamp; what moves leave behind goes when the pool is full, by packing it anew.
+a stamp; what moves leave behind goes when the pool is full, by packing it anew, and so does what a series has left
+over from a burst.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
-from ioc.model.batch import F64, I32, I64
+from ioc.model.batch import F64, I32, I64, Bool
 
 NO_MARK = -1
 
@@ -36,10 +37,12 @@ def view(column: npt.NDArray[Any]) -> MutableSequence[Any]:
 
 
 class Groups(NamedTuple):
-    """The rows of a batch, series by series: `rows` (n,) keeps the order of a series' rows; `number`, `starts` and
-    `counts` (series,) say which series, from where in `rows`, and how many."""
+    """The rows of a batch, series by series: `rows` (n,) keeps the order of a series' rows, `follows` (n - 1,) says
+    of all but the first whether the row before is of the same series; `number`, `starts` and `counts` (series,) say
+    which series, from where in `rows`, and how many."""
 
     rows: I64
+    follows: Bool
     number: I64
     starts: I64
     counts: I64
@@ -55,10 +58,12 @@ class Groups(NamedTuple):
     @staticmethod
     def sorted(rows: I64, series: npt.NDArray[Any]) -> Groups:
         """Of rows that stand series by series already."""
-        edges = np.flatnonzero(series[1:] != series[:-1]) + 1
-        starts = np.concatenate((np.zeros(1, np.int64), edges))
-        counts = np.diff(starts, append=len(series))
-        return Groups(rows, series[starts].astype(np.int64), starts, counts)
+        follows = series[1:] == series[:-1]
+        edges = np.flatnonzero(~follows)
+        bounds = np.empty(len(edges) + 2, np.int64)
+        bounds[0], bounds[1:-1], bounds[-1] = 0, edges + 1, len(series)
+        starts = bounds[:-1]
+        return Groups(rows, follows, series[starts].astype(np.int64), starts, bounds[1:] - starts)
 
     def place(self) -> I64:
         """For each of `rows` its series' place in `number`."""
@@ -135,7 +140,7 @@ class Stamps:
         after = bisect_right(self._stamp, stamp, at, hi)
         return -1 if value in self._value[at:after] else after - at
 
-    def find(self, number: I64, stamp: I64) -> tuple[npt.NDArray[np.bool_], F64]:
+    def find(self, number: I64, stamp: I64) -> tuple[Bool, F64]:
         """For pairs of series and stamp whether it is known, and the first value there."""
         hi = self.hi[number]
         at = self._search(self.lo[number], hi, stamp)
@@ -152,11 +157,8 @@ class Stamps:
 
     def rises(self, groups: Groups, stamp: I64) -> bool:
         """Whether every series' stamps, in the order of `groups.rows`, rise from its mark on."""
-        if not (stamp[groups.starts] > self.mark[groups.number]).all():
-            return False
-        rising = stamp[1:] > stamp[:-1]
-        rising[groups.starts[1:] - 1] = True
-        return bool(rising.all())
+        falls = groups.follows & (stamp[1:] <= stamp[:-1])
+        return not falls.any() and bool((stamp[groups.starts] > self.mark[groups.number]).all())
 
     # ---- taking
 
@@ -233,7 +235,7 @@ class Stamps:
 
     def _append(self, groups: Groups, stamp: I64, value: F64) -> None:
         """Stamps that rise within their series from its mark on."""
-        _, number, starts, counts = groups
+        number, starts, counts = groups.number, groups.starts, groups.counts
         hi = self.hi[number]
         short = np.flatnonzero(hi + counts > self.end[number])
         if len(short):
@@ -321,7 +323,9 @@ class Stamps:
         number = np.flatnonzero(self.hi > self.lo)
         self._forget(number)
         counts = self.hi[number] - self.lo[number]
-        self._load(number, counts, *self._gather(number), slots)
+        own = self.end[number] - self.base[number]
+        own = np.where(own > 3 * counts, _grown(counts), own)
+        self._load(number, own, counts, *self._gather(number), slots)
 
     def _gather(self, number: I64) -> tuple[I64, F64]:
         """Stamps and values of series, one after the other."""
@@ -335,11 +339,10 @@ class Stamps:
         at = _slots(lo, counts)
         return self.stamp[at], self.value[at]
 
-    def _load(self, number: I64, counts: I32, stamp: I64, value: F64, slots: int) -> None:
-        """A new pool with these, each series with a quarter more slots than it has stamps."""
-        own = np.maximum(counts + counts // 4, _SLOTS_MIN).astype(np.int64)
-        base = np.cumsum(own) - own
-        used = int(own.sum())
+    def _load(self, number: I64, own: I32, counts: I32, stamp: I64, value: F64, slots: int) -> None:
+        """A new pool with these, each series with `own` slots, and `slots` more."""
+        base = np.cumsum(own, dtype=np.int64) - own
+        used = int(own.sum(dtype=np.int64))
         self._pool(used + used // 2 + 2 * slots + 1)
         self._used = used
         at = _slots(base, counts)
@@ -377,7 +380,8 @@ class Stamps:
         columns: tuple[npt.NDArray[Any], ...] = (self.mark, self.floor, self.half, self.taken)
         for column, values in zip(columns, state["marks"].T, strict=True):
             column[number] = values
-        self._load(number, state["counts"], state["stamp"], state["value"], 0)
+        counts = state["counts"]
+        self._load(number, _grown(counts), counts, state["stamp"], state["value"], 0)
 
 
 class Ahead(Stamps):
@@ -418,7 +422,7 @@ class Ahead(Stamps):
         before, own = self._known.knows(series, stamp, value), super().knows(series, stamp, value)
         return -1 if before < 0 or own < 0 else before + own
 
-    def find(self, number: I64, stamp: I64) -> tuple[npt.NDArray[np.bool_], F64]:
+    def find(self, number: I64, stamp: I64) -> tuple[Bool, F64]:
         """As `Stamps.find`, of what is known and what will be."""
         before, first = self._known.find(number, stamp)
         own, value = super().find(number, stamp)

@@ -7,9 +7,9 @@ a row and does not depend on where one batch ends and the next begins.
 
 Memory: 44 bytes a series, and 16 bytes a slot in one pool, where each series owns a stretch of at least 4 slots, its
 stamps in order; one that was revised takes a slot for each value. A full stretch drops what is behind the bound; if
-that leaves less than a quarter free, the series moves to a stretch half as large again as it needs. So 20 to 32 bytes
-a stamp; what moves leave behind goes when the pool is full, by packing it anew, and so does what a series has left
-over from a burst.
+that leaves less than a quarter free, the series moves to a stretch half as large again as it needs. What
+moves leave behind, and what a series has left over from a burst, goes when the pool is full, by packing it anew. So
+20 to 32 bytes a stamp.
 """
 
 from __future__ import annotations
@@ -239,11 +239,10 @@ class Stamps:
         hi = self.hi[number]
         short = np.flatnonzero(hi + counts > self.end[number])
         if len(short):
-            slots = _grown(hi - self.lo[number] + counts)
-            if not self._has(int(slots[short].sum())):
-                self._repack(int(slots.sum()))
-                short = np.flatnonzero(self.hi[number] + counts > self.end[number])
-            self._rooms(number[short], counts[short])
+            if self._has(int(_grown(hi - self.lo[number] + counts)[short].sum())):
+                self._rooms(number[short], counts[short])
+            else:
+                self._repack(number, counts)
             hi = self.hi[number]
         at = _slots(hi, counts)
         self.stamp[at] = stamp
@@ -275,8 +274,9 @@ class Stamps:
         if 4 * (live + 1) > 3 * (self._end[series] - base):
             slots = int(_grown(live + 1))
             if not self._has(slots):
-                self._repack(slots)
-            lo, hi, base = self._lo[series], self._hi[series], self._used
+                self._repack(np.array([series]), np.ones(1, np.int64))
+                return cast(int, self._hi[series])
+            base = self._used
             self._used += slots
             self._base[series], self._end[series] = base, base + slots
         self.stamp[base : base + live] = self.stamp[lo:hi]
@@ -317,15 +317,19 @@ class Stamps:
         old = np.flatnonzero((lo < hi) & (self.stamp[lo] < bound))
         self.lo[number[old]] = self._search(lo[old], hi[old], bound[old])
 
-    def _repack(self, slots: int) -> None:
-        """A pool with room for `slots` more and for half as much again, without what moves have left behind. Every
-        series moves, and may have less room than before."""
-        number = np.flatnonzero(self.hi > self.lo)
+    def _repack(self, number: I64, count: I64) -> None:
+        """A new pool without what moves have left behind, with room for `count` more stamps of each series given.
+
+        All series move, and others than those given may have less room than before."""
+        more = np.zeros(len(self.mark), np.int64)
+        more[number] = count
+        number = np.flatnonzero((self.hi > self.lo) | (more > 0))
         self._forget(number)
         counts = self.hi[number] - self.lo[number]
+        wanted = counts + more[number]
         own = self.end[number] - self.base[number]
-        own = np.where(own > 3 * counts, _grown(counts), own)
-        self._load(number, own, counts, *self._gather(number), slots)
+        own = np.where((4 * wanted > 3 * own) | (own > 3 * wanted), _grown(wanted), own)
+        self._load(number, own, counts, *self._gather(number))
 
     def _gather(self, number: I64) -> tuple[I64, F64]:
         """Stamps and values of series, one after the other."""
@@ -339,11 +343,11 @@ class Stamps:
         at = _slots(lo, counts)
         return self.stamp[at], self.value[at]
 
-    def _load(self, number: I64, own: I32, counts: I32, stamp: I64, value: F64, slots: int) -> None:
-        """A new pool with these, each series with `own` slots, and `slots` more."""
+    def _load(self, number: I64, own: I32, counts: I32, stamp: I64, value: F64) -> None:
+        """A new pool with these, each series with `own` slots, and half as many more."""
         base = np.cumsum(own, dtype=np.int64) - own
         used = int(own.sum(dtype=np.int64))
-        self._pool(used + used // 2 + 2 * slots + 1)
+        self._pool(used + used // 2 + _SLOTS_MIN)
         self._used = used
         at = _slots(base, counts)
         self.stamp[at], self.value[at] = stamp, value
@@ -381,7 +385,7 @@ class Stamps:
         for column, values in zip(columns, state["marks"].T, strict=True):
             column[number] = values
         counts = state["counts"]
-        self._load(number, _grown(counts), counts, state["stamp"], state["value"], 0)
+        self._load(number, _grown(counts), counts, state["stamp"], state["value"])
 
 
 class Ahead(Stamps):

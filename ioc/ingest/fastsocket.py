@@ -27,8 +27,8 @@ OUTBOUND_BYTES_MAX = 8 << 20
 """Two million acknowledgements that the broker has not taken: it never will."""
 PUBACK = b"\x40\x02"
 CLOSED = "the broker closed the connection"
-_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
-"""Linux only."""
+_QUICKACK: int = getattr(socket, "TCP_QUICKACK", 0)
+"""Linux only; 0 elsewhere."""
 _NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -50,9 +50,6 @@ class Transport(Protocol):
     def setblocking(self, flag: bool, /) -> None:
         """Whether to wait in `recv` and `send`."""
 
-    def setsockopt(self, level: int, option: int, value: int, /) -> None:
-        """As a socket's."""
-
 
 class FastSocket:
     """What paho takes for its socket.
@@ -68,6 +65,9 @@ class FastSocket:
         # TLS gives a record at a time and a websocket a frame, and what they hold back no selector sees.
         self._short_is_all = type(transport) is socket.socket
         self._held: Callable[[], int] = getattr(transport, "pending", lambda: 0)
+        self._set_option: Callable[[int, int, int], None] | None = (
+            getattr(transport, "setsockopt", None) if _QUICKACK else None
+        )
         self._inbound = bytearray()
         self._outbound = bytearray()
         self.more = False
@@ -90,9 +90,9 @@ class FastSocket:
 
     def _ask_for_more(self) -> None:
         """Acknowledge to the broker's TCP at once what was read. Left alone it waits up to 40 ms with small segments."""
-        if _QUICKACK is not None and not self.ended:
-            with contextlib.suppress(OSError, AttributeError):
-                self.transport.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+        if self._set_option is not None and not self.ended:
+            with contextlib.suppress(OSError):
+                self._set_option(socket.IPPROTO_TCP, _QUICKACK, 1)
 
     def push(self, packets: bytes | bytearray) -> None:
         """Send whole packets, after those that are still on their way."""

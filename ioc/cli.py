@@ -101,7 +101,8 @@ def _mqtt_url(given: str) -> str:
     if os.environ.get("IOC_MQTT__URL") or Path("ioc.toml").is_file():
         mqtt = _settings(None).mqtt
         login = f"{mqtt.username}:{mqtt.password.get_secret_value()}@" if mqtt.username else ""
-        return f"{'mqtts' if mqtt.tls else 'mqtt'}://{login}{mqtt.host}:{mqtt.port}"
+        scheme, _, rest = mqtt.url.partition("://")
+        return f"{scheme}://{login}{rest}"
     from ioc.demo.run import ADDRESS_FILE, default_data
 
     try:

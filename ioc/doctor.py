@@ -134,13 +134,14 @@ def _broker(config: Config) -> Iterator[Finding]:
     """Whether it lets us in, and whether it would lose what waits for us."""
     vi, en = "Máy chủ MQTT", "MQTT broker"
     mqtt = config.mqtt
-    scheme = "mqtts" if mqtt.tls else "mqtt"
     try:
         with Publisher(
-            f"{scheme}://{mqtt.host}:{mqtt.port}",
+            mqtt.url,
             username=mqtt.username,
             password=mqtt.password.get_secret_value(),
             ca_file=str(mqtt.ca_file) if mqtt.ca_file else None,
+            cert_file=str(mqtt.cert_file) if mqtt.cert_file else None,
+            key_file=str(mqtt.key_file) if mqtt.key_file else None,
         ) as publisher:
             yield Finding(vi, en, Result.GOOD, f"{mqtt.host}:{mqtt.port} accepts the login")
             yield _keeping(publisher)

@@ -12,6 +12,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from ioc.errors import BrokerUnavailable
 
 IN_FLIGHT_MAX = 500
+_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 
 
 class Publisher:
@@ -24,13 +25,15 @@ class Publisher:
         username: str = "",
         password: str = "",
         ca_file: str | None = None,
+        cert_file: str | None = None,
+        key_file: str | None = None,
         client_id: str = "",
         qos: int = 1,
     ) -> None:
         parts = urlsplit(url if "//" in url else f"mqtt://{url}")
-        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
+        if parts.scheme not in _PORTS or not parts.hostname:
             raise BrokerUnavailable(f"{url!r} is not like mqtt://[user:password@]host:port")
-        self.address = f"{parts.hostname}:{parts.port or (8883 if parts.scheme == 'mqtts' else 1883)}"
+        self.address = f"{parts.hostname}:{parts.port or _PORTS[parts.scheme]}"
         self._host = parts.hostname
         self._port = int(self.address.rsplit(":", 1)[1])
         self._qos = qos
@@ -38,19 +41,28 @@ class Publisher:
         self._connected = threading.Event()
         self._refused = ""
         self._login = (unquote(parts.username or "") or username, unquote(parts.password or "") or password)
-        self._tls, self._ca_file = parts.scheme == "mqtts", ca_file
+        self._tls = parts.scheme in ("mqtts", "wss")
+        self._files = (ca_file, cert_file, key_file)
+        self._websocket_path = (parts.path or "/mqtt") if parts.scheme.startswith("ws") else ""
         self._client = self._new_client(client_id)
         self._client.max_inflight_messages_set(IN_FLIGHT_MAX)
         self._client.on_publish = lambda *_: self._room.release()
         self._client.on_connect = self._on_connect
 
     def _new_client(self, client_id: str, *, manual_ack: bool = False) -> paho.Client:
-        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, manual_ack=manual_ack)
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            manual_ack=manual_ack,
+            transport="websockets" if self._websocket_path else "tcp",
+        )
+        if self._websocket_path:
+            client.ws_set_options(path=self._websocket_path)
         client.connect_timeout = 5.0
         if any(self._login):
             client.username_pw_set(*self._login)
         if self._tls:
-            client.tls_set(ca_certs=self._ca_file)
+            client.tls_set(*self._files)
         return client
 
     def sibling(self, client_id: str, *, manual_ack: bool) -> paho.Client:

@@ -20,8 +20,6 @@ from ioc.ingest.stamps import NO_MARK, Ahead, Groups, Stamps, view
 from ioc.model.batch import I32, I64, U16, Batch, Flag
 from ioc.registry import SeriesColumns
 
-__all__ = ["FORGOTTEN", "NO_MARK", "REVISION_MAX", "Judgement", "Order"]
-
 _FUTURE = int(Flag.FUTURE)
 _LAST_KNOWN = int(Flag.LAST_KNOWN)
 _REPEAT = int(Flag.REPEAT)
@@ -39,8 +37,8 @@ FORGOTTEN = _FUTURE | _LAST_KNOWN | _REPEAT | _CONFLICT | _TOO_LATE
 REVISION_MAX = 65_535
 """What the column holds; a clock that stands still makes revisions without end, and what is beyond is a conflict."""
 
-FOREVER_US = 1 << 63
-_FEW = 64
+_FOREVER_US = 1 << 63
+_FEW = 96
 """Up to this many rows plain loops beat arrays."""
 
 
@@ -121,7 +119,7 @@ class Order:
 
 
 def _of_this_build(state: dict[str, Any]) -> dict[str, Any]:
-    """Checkpoints up to 0.1 kept the stamps of each series in columns of its own."""
+    """The form before this one had columns for each series; checkpoints in it are still read."""
     if "known" not in state:
         return state
     known = {int(series): columns for series, columns in state["known"].items()}
@@ -178,7 +176,7 @@ class Judgement:
         low, high, max_age_us = order.low, order.high, order.max_age_us
         numbers = raw.series.tolist()
         tops = {number: marks[number] for number in numbers}
-        limit_us = FOREVER_US if now_us is None else now_us + order.max_ahead_us
+        limit_us = _FOREVER_US if now_us is None else now_us + order.max_ahead_us
         stamps, receipts = raw.event_us.tolist(), raw.received_us.tolist()
         rows = zip(numbers, stamps, receipts, raw.value.tolist(), raw.flags.tolist(), strict=True)
         for series, stamp, received, value, given in rows:
@@ -306,8 +304,7 @@ class Judgement:
         behind, of = behind[~too_late], of[~too_late]
         found, first = known.find(number[of], stamp[behind])
         bits[behind] = np.where(found, _REPEAT, _LATE)
-        depends = np.zeros(len(number), np.bool_)
-        """Series whose rows depend on each other."""
+        depends = np.zeros(len(number), np.bool_)  # series whose rows depend on each other
         depends[of[found & (first != value[behind])]] = True
         late = behind[~found]
         ranked = late[np.lexsort((stamp[late], index[late]))]
@@ -328,25 +325,18 @@ class Judgement:
         # What is behind must still be within bounds after the batch, whatever its place in it.
         top = mark.copy()
         top[index[plain]] = stamp[plain]
-        size = len(number)
-        taken = (
-            known.taken[number]
-            + np.bincount(index[plain], minlength=size)
-            + np.bincount(index[late], minlength=size)
-        )
-        depends[of[(stamp[behind] < top[of] - known.lateness_us) | (taken[of] >= known.stamps_max // 2)]] = (
-            True
-        )
+        new = np.bincount(np.concatenate((index[plain], index[late])), minlength=len(number))
+        halves = known.taken[number] + new >= known.stamps_max // 2
+        depends[of[(stamp[behind] < top[of] - known.lateness_us) | halves[of]]] = True
 
         revision = raw.revision
         careful = np.flatnonzero(depends[index])
         if len(careful):
             bits[careful], stamp[careful] = 0, raw.event_us[rows[careful]]
             revision = revision.copy()
-            for row, own, event, number_ in self._each(raw.take(rows[careful]), now_us):
+            for row, own, event, count in self._each(raw.take(rows[careful]), now_us):
                 at = careful[row]
-                bits[at], stamp[at] = own, event
-                revision[rows[at]] = number_
+                bits[at], stamp[at], revision[rows[at]] = own, event, count
         flags, event_us = raw.flags.copy(), raw.event_us
         flags[rows] |= bits
         if timeless.any():

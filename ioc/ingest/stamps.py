@@ -104,7 +104,8 @@ class Stamps:
         assert size <= _POOL_MAX
         self.stamp, self.value = np.empty(size, np.int64), np.empty(size, np.float64)
         self._stamp, self._value = view(self.stamp), view(self.value)
-        self._used = 0
+        self.slots_used = 0
+        """Of the pool, by all stretches that there are or were."""
 
     def resize(self, size: int) -> None:
         """Room for series numbers below `size`."""
@@ -138,7 +139,8 @@ class Stamps:
         if at == hi or self._stamp[at] != stamp:
             return 0
         after = bisect_right(self._stamp, stamp, at, hi)
-        return -1 if value in self._value[at:after] else after - at
+        values = self._value if after - at < 32 else self.value
+        return -1 if value in values[at:after] else after - at
 
     def find(self, number: I64, stamp: I64) -> tuple[Bool, F64]:
         """For pairs of series and stamp whether it is known, and the first value there."""
@@ -276,8 +278,8 @@ class Stamps:
             if not self._has(slots):
                 self._repack(np.array([series]), np.ones(1, np.int64))
                 return cast(int, self._hi[series])
-            base = self._used
-            self._used += slots
+            base = self.slots_used
+            self.slots_used += slots
             self._base[series], self._end[series] = base, base + slots
         self.stamp[base : base + live] = self.stamp[lo:hi]
         self.value[base : base + live] = self.value[lo:hi]
@@ -292,10 +294,10 @@ class Stamps:
         grows = np.flatnonzero(4 * wanted > 3 * (self.end[number] - self.base[number]))
         if len(grows):
             slots = _grown(wanted[grows])
-            ends = self._used + np.cumsum(slots)
+            ends = self.slots_used + np.cumsum(slots)
             self.base[number[grows]] = ends - slots
             self.end[number[grows]] = ends
-            self._used = int(ends[-1])
+            self.slots_used = int(ends[-1])
         lo, base = self.lo[number], self.base[number]
         if live.sum() > _COPIED_WHOLE * len(number):
             for start, at, n in zip(lo.tolist(), base.tolist(), live.tolist(), strict=True):
@@ -308,7 +310,7 @@ class Stamps:
         self.lo[number], self.hi[number] = base, base + live
 
     def _has(self, slots: int) -> bool:
-        return self._used + slots < len(self.stamp)
+        return self.slots_used + slots < len(self.stamp)
 
     def _forget(self, number: I64) -> None:
         """Drop what is behind the bound."""
@@ -348,7 +350,7 @@ class Stamps:
         base = np.cumsum(own, dtype=np.int64) - own
         used = int(own.sum(dtype=np.int64))
         self._pool(used + used // 2 + _SLOTS_MIN)
-        self._used = used
+        self.slots_used = used
         at = _slots(base, counts)
         self.stamp[at], self.value[at] = stamp, value
         for column in (self.base, self.end, self.lo, self.hi):
@@ -406,7 +408,7 @@ class Ahead(Stamps):
             for column in (self.base, self.end, self.lo, self.hi):
                 column[number] = 0
         self._numbers = []
-        self._used = 0
+        self.slots_used = 0
         self.resize(len(self._known.mark))
         if len(self._touched) < len(self.mark):
             self._touched = np.zeros(len(self.mark), np.bool_)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ioc.ingest.order import Judgement, Order
+from ioc.ingest.order import REVISION_MAX, Judgement, Order
 from ioc.model import NOT_JUDGED, NOT_STORED, Batch, Flag
 from ioc.registry import SeriesColumns
 
@@ -167,6 +167,49 @@ def test_a_flood_of_late_stamps_that_forgets_everything_known_can_be_restored() 
     again = order(stamps_max=8)
     again.restore(state)
     assert repr(again.state()) == repr(state)
+
+
+def test_a_clock_that_stands_still_makes_conflicts_when_the_revisions_are_used_up() -> None:
+    subject = order()
+    n = REVISION_MAX + 3
+    values = np.linspace(0.0, 1.0, n)
+    for part in (slice(0, 40_000), slice(40_000, n)):
+        stamps = np.full(len(values[part]), NOW)
+        raw = Batch.of("mqtt", np.zeros(len(stamps)), stamps, stamps, values[part])
+        judged = Judgement(subject).judge(raw, NOW)
+        subject.feed(judged)
+    assert judged.revision.max() == REVISION_MAX
+    assert [Flag(int(f)) for f in judged.flags[-3:]] == [Flag.REVISED, Flag.CONFLICT, Flag.CONFLICT]
+    assert take(subject, (NOW, float(values[60_000]), 0)) == [Flag.REPEAT]
+
+
+def test_a_wider_lateness_does_not_bring_back_what_was_forgotten() -> None:
+    """Whether those stamps are still in memory depends on when it was swept; the database knows them all."""
+    subject = order()
+    take(subject, *[(NOW - i * MIN, 1.0, 0) for i in range(50, -1, -1)])
+    subject.rebuild(columns(), lateness_us=5 * MIN, max_ahead_us=2 * MIN, stamps_max=4_096)
+    subject.rebuild(columns(), lateness_us=H, max_ahead_us=2 * MIN, stamps_max=4_096)
+    assert take(subject, (NOW - 5 * MIN, 1.0, 0), (NOW - 6 * MIN, 1.0, 0)) == [Flag.REPEAT, Flag.TOO_LATE]
+
+
+def test_the_state_in_the_form_of_the_build_before_is_read() -> None:
+    subject = order()
+    take(subject, *BEFORE, (NOW - 10 * MIN, 2.5, 0))
+    state = subject.state()
+    stamps = {
+        "stamp": np.unique(state["stamp"]),
+        "count": np.array([1, 2], np.int32),
+        "value": state["value"],
+    }
+    again = order()
+    again.restore({"numbers": state["numbers"], "marks": state["marks"], "known": {"0": stamps}})
+    assert repr(again.state()) == repr(state)
+
+
+def test_nothing_is_copied_where_nothing_changes() -> None:
+    for n in (1, 1_000):
+        raw = Batch.of("mqtt", np.arange(n) % 3, NOW + np.arange(n), np.full(n, NOW), np.zeros(n))
+        assert Judgement(order()).judge(raw, NOW) is raw
 
 
 def test_a_wall_clock_that_was_put_right_does_not_make_live_samples_future() -> None:

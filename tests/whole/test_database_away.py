@@ -94,8 +94,11 @@ def a_reading_over_the_limit_reaches(wall: Wall, subject: Instance, url: str) ->
     begun = time.monotonic()
     with Publisher(url) as publisher:
         publisher.publish("ioc/v1/disaster/probe/water_level", b"99.5")
-    until(lambda: len(subject.transitions()) > before, 10, "a transition of the probe's")
-    (transition,) = [t for t in subject.transitions()[before:] if t.rule == "probe"]
+    (transition,) = until(
+        lambda: [t for t in subject.transitions()[before:] if t.rule == "probe"],
+        10,
+        "a transition of the probe's",
+    )
     until(lambda: transition.id in wall.came, 10, "the probe's alarm on the wall")
     return wall.came[transition.id] - begun
 

@@ -288,7 +288,9 @@ def test_the_quarantine_shows_what_could_not_be_taken(room: Room) -> None:
     )
     assert {i["reason"] for i in items} == {"not_finite", "unknown_series"}
     until(
-        lambda: client.get("/api/v1/feeds").json()["items"][0]["rejected"] == 2,
+        lambda: (
+            {f["source"]: f["rejected"] for f in client.get("/api/v1/feeds").json()["items"]}["mqtt"] == 2
+        ),
         10,
         "the feed's count of them",
     )

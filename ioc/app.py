@@ -23,12 +23,19 @@ from ioc.accounts import Accounts
 from ioc.config import Config
 from ioc.errors import ConfigError, LogError, PackError
 from ioc.health import DAY_US, Disk, Figures, Metrics, read_projection
-from ioc.ingest.decoder import Decoder
 from ioc.ingest.http import HttpSource
 from ioc.ingest.source import Source
 from ioc.log import checkpoint
 from ioc.log.sqlite import SqliteLog
-from ioc.model import Command, Outcome, PackLoaded, SeriesAdded, SourceState, SystemFact
+from ioc.model import (
+    PAYLOAD_KEPT_BYTES,
+    Command,
+    Outcome,
+    PackLoaded,
+    SeriesAdded,
+    SourceState,
+    SystemFact,
+)
 from ioc.pack import Pack
 from ioc.presentation import Presenter
 from ioc.recovery import recover
@@ -131,10 +138,11 @@ class App:
         self._build_screens(store)
         self.spine.listeners.append(self._listen)
         self.spine.published.append(self._published)
-        self._decoder = self._make_decoder()
-        self._reinjector = Reinjector(store, self.spine, self._decoder)
+        # Whatever feed it was of: what that took, the quarantine gives back.
+        of_all = feeds.decoder(config, self.spine, PAYLOAD_KEPT_BYTES)
+        self._reinjector = Reinjector(store, self.spine, of_all)
         self._reinjector.begin()
-        self._sources = feeds.sources(config, pipeline, self.spine, self._decoder)
+        self._sources = feeds.sources(config, pipeline, self.spine)
         await self._open_web()
         self._control = await control.serve(config.data, self.spine.submit)
         for source in self._sources:
@@ -218,10 +226,6 @@ class App:
         inputs = list(store.read(max(store.first_number - 1, store.last_number - REMEMBERED_RECORDS)))
         self.view.rebuild(secrets.token_hex(8), presenter, pipeline.book.alarms, journal, inputs)
         self.hub = Hub(self.view)
-
-    def _make_decoder(self) -> Decoder:
-        register = self.spine.register if self.config.verdict.auto_register else None
-        return Decoder(self._pipeline.numbers, self.config.mqtt.payload_bytes_max, register)
 
     async def _open_web(self) -> None:
         config = self.config

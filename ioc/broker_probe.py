@@ -20,7 +20,7 @@ from ioc.publish import Publisher
 TOPIC = "ioc/doctor/"
 MESSAGES = 3_000
 """More than any default holds: mosquitto queues 1,000 and lets 20 be in flight."""
-QUIET_S = 0.5
+QUIET_S = 2.0
 """When nothing has arrived for this long, nothing more will."""
 PATIENCE_S = 20.0
 

@@ -42,7 +42,7 @@ class Mqtt(_Model):
     """The broker that sensors publish to."""
 
     url: str = "mqtt://127.0.0.1:1883"
-    """`mqtt://host:port`, `mqtts://…` with TLS, `ws://host:port/path` and `wss://…` through a websocket."""
+    """`mqtt://host:port`, `mqtts://…` with TLS, `ws://host:port/path` and `wss://…` through a websocket; empty for none."""
     username: str = ""
     password: SecretStr = SecretStr("")
     ca_file: Path | None = None
@@ -73,11 +73,27 @@ class Mqtt(_Model):
     @field_validator("url")
     @classmethod
     def _url(cls, value: str) -> str:
+        if not value:
+            return value
         parts = urlsplit(value)
         if parts.scheme not in _MQTT_PORTS or not parts.hostname:
             raise ValueError(
                 "must look like mqtt://host:1883, mqtts://host:8883, ws://host/mqtt or wss://host/mqtt"
             )
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("names no user: put user and password into mqtt.username and mqtt.password")
+        return value
+
+    @field_validator("topics")
+    @classmethod
+    def _topics(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for topic in value:
+            levels = topic.split("/")
+            wild = any(("#" in level or "+" in level) and len(level) > 1 for level in levels)
+            if not topic or "\0" in topic or wild or "#" in levels[:-1]:
+                raise ValueError(
+                    f"{topic!r} is no topic filter: + stands for one level, # for all at the end"
+                )
         return value
 
     @model_validator(mode="after")

@@ -134,6 +134,9 @@ def _broker(config: Config) -> Iterator[Finding]:
     """Whether it lets us in, and whether it would lose what waits for us."""
     vi, en = "Máy chủ MQTT", "MQTT broker"
     mqtt = config.mqtt
+    if not mqtt.url:
+        yield Finding(vi, en, Result.GOOD, "none is set (mqtt.url)")
+        return
     try:
         with Publisher(
             mqtt.url,

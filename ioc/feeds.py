@@ -9,6 +9,7 @@ from ioc.ingest.http import Given, HttpSource
 from ioc.ingest.kafka import KafkaSource
 from ioc.ingest.mqtt import MqttSource
 from ioc.ingest.source import Source
+from ioc.model import SourceState
 from ioc.pipeline import Pipeline
 from ioc.spine import Spine
 
@@ -17,12 +18,33 @@ KAFKA = "kafka"
 HTTP = "http"
 
 
-def sources(config: Config, pipeline: Pipeline, spine: Spine, decoder: Decoder) -> list[Source]:
-    """Every feed that is switched on, not yet running."""
-    made: list[Source] = [_mqtt(config.mqtt, pipeline, spine, decoder)]
+def sources(config: Config, pipeline: Pipeline, spine: Spine) -> list[Source]:
+    """Every feed that is switched on, not yet running; the log is told of those that come, and of those that went."""
+    made: list[Source] = []
+    if config.mqtt.url:
+        made.append(
+            _mqtt(config.mqtt, pipeline, spine, decoder(config, spine, config.mqtt.payload_bytes_max))
+        )
     if config.kafka.addresses:
-        made.append(_kafka(config.kafka, pipeline, spine, decoder))
-    return [*made, _http(config, pipeline, spine, decoder)]
+        of_kafka = decoder(config, spine, config.kafka.payload_bytes_max)
+        made.append(_kafka(config.kafka, pipeline, spine, of_kafka))
+    made.append(_http(config, pipeline, spine, decoder(config, spine, config.http.body_bytes_max)))
+    names = {source.name for source in made}
+    for state in list(pipeline.sources.values()):
+        if state.source not in names:
+            detail = "no longer in the settings"
+            spine.offer(SourceState(state.source, False, state.generation, detail, withdrawn=True))
+    for source in made:
+        if source.name not in pipeline.sources:
+            # Else a feed that never comes up would be missed by nobody.
+            spine.offer(SourceState(source.name, False, 0, "not connected yet"))
+    return made
+
+
+def decoder(config: Config, spine: Spine, payload_bytes_max: int) -> Decoder:
+    """Of payloads of the native convention up to this size."""
+    register = spine.register if config.verdict.auto_register else None
+    return Decoder(spine.pipeline.numbers, payload_bytes_max, register)
 
 
 def _generation(pipeline: Pipeline, name: str) -> int:

@@ -104,7 +104,10 @@ class Pipeline:
                 if not self.source_clock:
                     self._deadlines(record.now_us, record.number, outcome)
             case SourceState() as state:
-                self.sources[state.source] = state
+                if state.withdrawn:
+                    self.sources.pop(state.source, None)
+                else:
+                    self.sources[state.source] = state
                 self._changes(self.engine.feed_source(state, record.now_us), record.number, outcome)
             case SystemFact() as fact:
                 if fact.active:

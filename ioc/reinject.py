@@ -5,16 +5,28 @@ Worth it when what stood in the way is gone: a series that was not known, a boun
 
 from __future__ import annotations
 
+import numpy as np
 import structlog
 
-from ioc.ingest.decoder import Decoded, Decoder, Unreadable, rejection
+from ioc.ingest.decoder import TOPIC_PREFIX, Decoded, Decoder, Unreadable, rejection
 from ioc.log.sqlite import SqliteLog
-from ioc.model import Answer, Body, Message, Reason, Reinject, Reinjected, Rejected, Verdict
+from ioc.model import (
+    Answer,
+    Batch,
+    Body,
+    Flag,
+    Message,
+    Reason,
+    Reinject,
+    Reinjected,
+    Rejected,
+    Verdict,
+)
+from ioc.model.command import SEVERAL
 from ioc.model.origin import REINJECT
 from ioc.spine import Spine
 
-TOPIC_PREFIX = "ioc/v1/"
-"""Payloads under such a topic are of the MQTT convention; others name their series themselves."""
+_TIMELESS = int(Flag.NO_STAMP | Flag.RETAINED)
 
 log = structlog.get_logger()
 
@@ -24,16 +36,18 @@ class Reinjector:
 
     def __init__(self, store: SqliteLog, spine: Spine, decoder: Decoder) -> None:
         self._store, self._spine, self._decoder = store, spine, decoder
+        self._offered: set[int] = set()
+        """Carried out by this process, and perhaps not fed yet: two requests may come in one turn of the loop."""
 
     def begin(self) -> None:
         """What a crash kept from being carried out."""
         for number in self._spine.pipeline.quarantine.pending:
             found = self._find(number)
             if found is None:
-                # Retention has deleted it meanwhile; whoever asked finds no readings under its number.
-                log.error(
-                    "a re-injection cannot be carried out: the log no longer holds the record", number=number
-                )
+                gone = f"the log no longer holds record {number}, which was to be re-injected"
+                log.error(gone)
+                nothing = Message("reinject", "", b"", self._spine.received_us())
+                self._spine.offer(rejection(nothing, Reason.DECODER_FAILED, gone), f"{REINJECT}{number}")
                 continue
             self._offer(number, found, self._decode(found))
 
@@ -43,10 +57,11 @@ class Reinjector:
         if found is None:
             reason = "the log holds no quarantined payload of this number"
             return Reinjected(Answer(verdict=Verdict.NOT_FOUND, reason=reason))
+        if found.reason is Reason.TOO_MANY_FAULTS:
+            return Reinjected(Answer(verdict=Verdict.REFUSED, reason=SEVERAL))
         if len(found.payload) < found.length:
             reason = f"only {len(found.payload)} of its {found.length} bytes were kept"
             return Reinjected(Answer(verdict=Verdict.REFUSED, reason=reason))
-        again = self._spine.pipeline.quarantine.asked_for(command.number)
         outcome = await self._spine.submit(command)
         assert outcome.answer is not None, "a command is always answered"
         if outcome.answer.verdict is not Verdict.DONE:
@@ -54,7 +69,7 @@ class Reinjector:
         decoded = self._decode(found)
         accepted, rejected = len(decoded), len(decoded.rejected)
         # Asked once more under the same key, it is only answered alike.
-        if not again:
+        if command.number in self._spine.pipeline.quarantine.pending and command.number not in self._offered:
             self._offer(command.number, found, decoded)
         return Reinjected(outcome.answer, accepted, rejected)
 
@@ -67,7 +82,7 @@ class Reinjector:
     def _decode(self, found: Rejected) -> Decoded:
         """What a payload brings now."""
         decoded = Decoded()
-        message = Message(found.source, found.topic, found.payload, found.received_us)
+        message = Message(found.source, found.topic, found.payload, found.received_us, found.retained)
         if found.topic.startswith(TOPIC_PREFIX):
             self._decoder.feed(message, decoded, only_item=found.item if found.item >= 0 else None)
             return decoded
@@ -80,6 +95,23 @@ class Reinjector:
         return decoded
 
     def _offer(self, number: int, found: Rejected, decoded: Decoded) -> None:
+        self._offered.add(number)
         batch = decoded.batch(found.source)
-        bodies: list[Body] = [*decoded.rejected, *([] if batch is None else [batch])]
+        bodies: list[Body] = [*decoded.rejected]
+        if batch is not None:
+            bodies.append(_as_of_then(batch, self._spine.received_us()))
         self._spine.offer_all(bodies, f"{REINJECT}{number}")
+
+
+def _as_of_then(batch: Batch, now_us: int) -> Batch:
+    """A reading without a time is one of when it first came; and all of them come now, so that old ones are backlog."""
+    timeless = (batch.flags & _TIMELESS) == int(Flag.NO_STAMP)
+    return Batch.of(
+        batch.source,
+        batch.series,
+        np.where(timeless, batch.received_us, batch.event_us),
+        np.full(len(batch), now_us, np.int64),
+        batch.value,
+        np.where(timeless, batch.flags & ~np.uint16(Flag.NO_STAMP), batch.flags),
+        batch.revision,
+    )

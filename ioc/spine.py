@@ -51,6 +51,7 @@ QUICK_COMMIT_S = 0.002
 """A disk slower than this on average never holds up the loop."""
 COMMITS_REMEMBERED = 16
 CROWDED_PART = 0.8
+ROW_BYTES = 64
 OUTPUTS_WAIT_S = 0.05
 """How long transitions wait for a record to be written with."""
 GROUP_ROWS_MAX = 50_000
@@ -319,7 +320,7 @@ class Spine:
         outcomes = [self._feed(record) for record in inputs]
         self._release(items, outcomes)
         for call in self.published:
-            call()
+            _call(call)
         if self.pipeline.last_number - self._checkpoint_at >= self._checkpoint_records:
             self.begin_checkpoint()
 
@@ -432,7 +433,7 @@ class Spine:
                 if not item.answer.done():
                     item.answer.set_result(outcome)
             if item.release is not None:
-                item.release()
+                _call(item.release)
 
     def _refuse_commands(self, reason: str) -> None:
         """Nobody wants a command to happen minutes after they were told that it failed."""
@@ -502,6 +503,16 @@ def _by_source_clock(
     return out
 
 
+def _call(call: Callable[[], None]) -> None:
+    """A fault in what a feed or a screen does with our word must not end the centre."""
+    try:
+        call()
+    except Exception:
+        log.exception("what follows a record failed")
+
+
 def _rows_of(body: Body) -> int:
-    """What a body counts for in the queue."""
-    return len(body) if isinstance(body, Batch) else 1
+    """What a body counts for in the queue, by its memory: a quarantined payload for as many rows as it is long."""
+    if isinstance(body, Batch):
+        return len(body)
+    return 1 + len(body.payload) // ROW_BYTES if isinstance(body, Rejected) else 1

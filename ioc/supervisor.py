@@ -45,11 +45,21 @@ async def _for_ever(name: str, run: Run, failed: Failed | None) -> None:
         error: BaseException | None = None
         try:
             await run()
+        except asyncio.CancelledError as raised:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody asked for its end: it came from within.
+            error = raised
+            log.exception("a part failed and is started again", part=name)
         except Exception as raised:
             error = raised
             log.exception("a part failed and is started again", part=name)
         if failed is not None:
-            failed(error)
+            try:
+                failed(error)
+            except Exception:
+                log.exception("the failure of a part could not be told", part=name)
         if loop.time() - begun > STEADY_S:
             ceiling = PAUSE_MIN_S
         # Jitter: what fails together must not come back together.

@@ -15,6 +15,7 @@ from ioc.log.sqlite import SqliteLog
 from ioc.model import (
     PAYLOAD_KEPT_BYTES,
     Batch,
+    Flag,
     Input,
     Message,
     PackLoaded,
@@ -39,11 +40,12 @@ class Bench:
     def __init__(self, folder: Path, pack: Pack) -> None:
         self.pack = pack
         self.store = SqliteLog.open(folder)
+        self.wall_us = T0
         recovered = recover(self.store)
         self.pipeline = recovered.pipeline
         self.spine = Spine(
             self.store, self.pipeline, recovered.pending, source_clock=False, queue_rows_max=1_000,
-            checkpoint_records=10**9, wall_us=lambda: T0, mono_us=lambda: 0,
+            checkpoint_records=10**9, wall_us=lambda: self.wall_us, mono_us=lambda: self.wall_us,
         )  # fmt: skip
         self.decoder = Decoder(self.pipeline.numbers, 1_000_000)
         self.subject = Reinjector(self.store, self.spine, self.decoder)
@@ -66,10 +68,10 @@ class Bench:
         await asyncio.wait_for(self.task, 10)
         await self.spine.close()
 
-    async def quarantine(self, topic: str, payload: bytes) -> int:
+    async def quarantine(self, topic: str, payload: bytes, *, retained: bool = False) -> int:
         """A message that is rejected; the number of its record."""
         decoded = Decoded()
-        self.decoder.feed(Message("mqtt", topic, payload, T0), decoded)
+        self.decoder.feed(Message("mqtt", topic, payload, T0, retained), decoded)
         (rejected,) = decoded.rejected
         self.spine.offer(rejected, "mqtt#1")
         await self.settle()
@@ -138,6 +140,80 @@ async def test_a_second_request_is_refused_and_one_under_the_same_key_is_answere
     done = await bench.subject.reinject(Reinject(actor="an", number=number))
     assert (done.answer.verdict, done.answer.reason) == (Verdict.CONFLICT, DONE_ALREADY)
     assert len(bench.brought(number)) == 1
+
+
+async def test_many_at_once_under_one_key_take_it_once(bench: Bench) -> None:
+    number = await bench.quarantine(f"ioc/v1/{NEW}", b"5")
+    bench.spine.announce([NEW])
+    await bench.settle()
+    ask = Reinject(actor="an", key="k", number=number)
+    answers = await asyncio.gather(*(bench.subject.reinject(ask) for _ in range(10)))
+    await bench.settle()
+    assert {(a.answer.verdict, a.accepted) for a in answers} == {(Verdict.DONE, 1)}
+    assert sum(len(r.body) for r in bench.brought(number) if isinstance(r.body, Batch)) == 1
+
+
+async def test_an_old_payload_without_a_time_is_one_of_when_it_came(bench: Bench) -> None:
+    number = await bench.quarantine(f"ioc/v1/{NEW}", b"99")
+    bench.spine.announce([NEW])
+    bench.wall_us += 3_600_000_000
+    newer = Decoded()
+    bench.decoder.feed(Message("mqtt", f"ioc/v1/{KNOWN}", b"70", bench.wall_us), newer)
+    batch = newer.batch("mqtt")
+    assert batch is not None
+    bench.spine.offer(batch)
+    await bench.settle()
+    assert await bench.reinject(number) == (Verdict.DONE, 1, 0)
+    (record,) = bench.brought(number)
+    assert isinstance(record.body, Batch)
+    assert record.body.event_us.tolist() == [T0]
+    assert record.body.flags.tolist() == [int(Flag.BACKLOG)]
+
+
+async def test_a_retained_payload_without_a_time_still_moves_nothing(bench: Bench) -> None:
+    number = await bench.quarantine(f"ioc/v1/{NEW}", b"97", retained=True)
+    bench.spine.announce([NEW])
+    await bench.settle()
+    assert await bench.reinject(number) == (Verdict.DONE, 1, 0)
+    (record,) = bench.brought(number)
+    assert isinstance(record.body, Batch)
+    assert record.body.flags[0] & Flag.LAST_KNOWN
+
+
+async def test_each_item_of_an_unknown_series_comes_back_by_itself(bench: Bench) -> None:
+    decoded = Decoded()
+    payload = b'[{"v": 1}, {"v": 2, "q": "bad"}, {"t": 1725760800123, "v": 3}]'
+    bench.decoder.feed(Message("mqtt", f"ioc/v1/{NEW}", payload, T0), decoded)
+    for rejected in decoded.rejected:
+        bench.spine.offer(rejected)
+    bench.spine.announce([NEW])
+    await bench.settle()
+    numbers = [r.number for r in bench.store.read(0) if isinstance(r.body, Rejected)]
+    for number in numbers:
+        assert await bench.reinject(number) == (Verdict.DONE, 1, 0)
+    rows = [r.body for number in numbers for r in bench.brought(number) if isinstance(r.body, Batch)]
+    assert [float(b.value[0]) for b in rows] == [1.0, 2.0, 3.0]
+    assert rows[1].flags[0] & Flag.BAD
+    assert rows[2].event_us.tolist() == [1725760800123000]
+
+
+async def test_the_good_part_of_a_stations_payload_is_not_taken_again(bench: Bench) -> None:
+    decoded = Decoded()
+    station = KNOWN.rpartition("/")[0]
+    bench.decoder.feed(Message("mqtt", f"ioc/v1/{station}", b'{"water_level": 70, "nosuch": 1}', T0), decoded)
+    (rejected,) = decoded.rejected
+    bench.spine.offer(rejected)
+    await bench.settle()
+    assert await bench.reinject(bench.store.last_number) == (Verdict.DONE, 0, 1)
+
+
+async def test_an_entry_that_stands_for_several_items_is_refused(bench: Bench) -> None:
+    decoded = Decoded()
+    payload = b"[" + b",".join([b'{"v": "x"}'] * 30) + b"]"
+    bench.decoder.feed(Message("mqtt", f"ioc/v1/{KNOWN}", payload, T0), decoded)
+    bench.spine.offer(decoded.rejected[-1])
+    await bench.settle()
+    assert (await bench.reinject(bench.store.last_number))[0] is Verdict.REFUSED
 
 
 async def test_a_number_that_is_no_quarantined_record_or_of_which_part_is_gone(bench: Bench) -> None:

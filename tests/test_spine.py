@@ -21,6 +21,8 @@ from ioc.model import (
     Input,
     Message,
     PackLoaded,
+    Reason,
+    Rejected,
     SeriesAdded,
     SourceState,
     Tick,
@@ -359,3 +361,24 @@ async def test_a_sample_of_another_source_keeps_its_source(bench: Bench) -> None
         if isinstance(r.body, Batch)
         for f in r.body.flags
     )
+
+
+async def test_a_release_that_fails_ends_nothing(bench: Bench) -> None:
+    def fails() -> None:
+        raise RuntimeError("a feed is broken")
+
+    released: list[int] = []
+    bench.spine.offer(bench.reading(1.0), release=fails)
+    bench.spine.offer(bench.reading(2.0), release=lambda: released.append(2))
+    await bench.settle()
+    assert released == [2]
+    assert not bench.task.done()
+
+
+async def test_what_is_quarantined_counts_for_its_memory(bench: Bench) -> None:
+    bench.store.full = True
+    large = Rejected("mqtt", "t", Reason.NOT_JSON, "", T0, bytes(64_000), 64_000)
+    bench.spine.offer(large)
+    assert bench.spine.queued_rows == 1 + 64_000 // 64
+    assert bench.spine.full
+    bench.store.full = False

@@ -69,3 +69,23 @@ async def test_stop_ends_what_hangs() -> None:
     await asyncio.sleep(0)
     await parts.stop()
     assert ended == ["hangs"]
+
+
+async def test_a_cancellation_from_within_and_a_teller_that_fails_end_nothing() -> None:
+    starts: list[int] = []
+    enough = asyncio.Event()
+
+    async def cancels_itself() -> None:
+        starts.append(1)
+        if len(starts) >= 3:
+            enough.set()
+        raise asyncio.CancelledError
+
+    def tell(error: BaseException | None) -> None:
+        raise RuntimeError("the teller is broken")
+
+    parts = Supervisor()
+    parts.start("cancels", cancels_itself, tell)
+    await asyncio.wait_for(enough.wait(), 5)
+    await asyncio.wait_for(parts.stop(), 5)
+    assert len(starts) >= 3

@@ -27,7 +27,8 @@ BLOCK = 2048
 ODD_PART = 24
 """Where more than one message in so many is not plain, and for fewer messages than these, rows are cheaper than arrays."""
 
-_PREFIX = b"ioc/v1/"
+TOPIC_PREFIX = "ioc/v1/"
+_PREFIX = TOPIC_PREFIX.encode()
 _TOPIC = re.compile(r"ioc/v1/(environment|disaster|energy)/([a-z0-9_]+)(?:/([a-z0-9_]+))?", re.ASCII)
 _STATION = re.compile(rb"ioc/v1/((?:environment|disaster|energy)/[a-z0-9_]+)")
 _SERIES = re.compile(r"(?:environment|disaster|energy)/[a-z0-9_]+/([a-z0-9_]+)", re.ASCII)
@@ -155,7 +156,10 @@ class Decoder:
                 if number is None:
                     number = self._unknown(series_id, part.quantity)
                 if number is None:
-                    part = native.Fault(Reason.UNKNOWN_SERIES, f"no series {series_id:.120}")
+                    faults += 1
+                    if faults <= FAULTS_MAX:
+                        out.rejected.append(_unknown_series(message, series_id, part))
+                    continue
             if isinstance(part, native.Fault):
                 faults += 1
                 if faults <= FAULTS_MAX:
@@ -203,7 +207,7 @@ class Decoder:
         for index, part in enumerate(readings.split(body, ndjson=ndjson)):
             name, row = self._named(part, allowed)
             if isinstance(row, native.Fault):
-                items.rejected.append((index, row.reason, row.detail))
+                items.rejected.append((index, row.reason, row.detail[:DETAIL_MAX]))
                 if len(items.rejected) <= FAULTS_MAX:
                     message = Message(source, name[:SERIES_ID_MAX], part, received_us)
                     out.rejected.append(rejection(message, row.reason, row.detail, index))
@@ -400,6 +404,20 @@ def _as_item(name: str, batch: Batch, row: int) -> bytes:
     return json.dumps(item).encode()
 
 
+def _unknown_series(message: Message, series_id: str, item: native.Item) -> Rejected:
+    """One reading of a message, by itself: what else the message holds was taken, or is rejected on its own."""
+    if message.topic == f"{TOPIC_PREFIX}{series_id}" and not message.payload.lstrip().startswith(b"["):
+        return rejection(message, Reason.UNKNOWN_SERIES, f"no series {series_id:.120}")
+    alone: dict[str, object] = {"v": item.value}
+    if item.event_us is not None:
+        alone["t"] = item.event_us / 1_000
+    if item.quality:
+        alone["q"] = "bad" if item.quality & Flag.BAD else "uncertain"
+    topic, payload = f"{TOPIC_PREFIX}{series_id:.{SERIES_ID_MAX}}", json.dumps(alone).encode()
+    own = Message(message.source, topic, payload, message.received_us, message.retained)
+    return rejection(own, Reason.UNKNOWN_SERIES, f"no series {series_id:.120}")
+
+
 def _count_rest(message: Message, faults: int, out: Decoded) -> None:
     if faults > FAULTS_MAX:
         more = f"and {faults - FAULTS_MAX} more items of this payload"
@@ -417,5 +435,13 @@ def rejection(message: Message, reason: Reason, detail: str, item: int = -1) -> 
     told = detail[:DETAIL_MAX].encode("utf-8", "backslashreplace").decode("utf-8")
     topic = message.topic.encode("utf-8", "backslashreplace").decode("utf-8")
     return Rejected(
-        message.source, topic, reason, told, message.received_us, kept, len(message.payload), item
+        message.source,
+        topic,
+        reason,
+        told,
+        message.received_us,
+        kept,
+        len(message.payload),
+        item,
+        message.retained,
     )

@@ -44,6 +44,8 @@ INLINE_BYTES_MAX: Final = 256 * 1024
 """Some milliseconds of decoding. Beyond, it is worth a thread: the screens must not wait for it."""
 INLINE_PACKED_MAX: Final = 32 * 1024
 """The same for what is still packed."""
+SEPARATOR_WEIGHT: Final = 48
+"""Bytes that a comma or a line's end counts for: a body of nothing but faults costs by its items, not its bytes."""
 _KEY: Final = re.compile(r"[\x21-\x7e]{0,128}", re.ASCII)
 _LINES: Final = re.compile(rb"\}[ \t\r]*\n\s*\{")
 """Where one object ends and another begins on a later line: NDJSON, whatever the Content-Type says."""
@@ -170,10 +172,10 @@ class HttpSource:
             if under_way is None:
                 read = partial(self._read, body, _is_ndjson(request, body), token, receipt)
                 if taken is not None:
-                    return (await self._apart(len(body), partial(read, taken))).answer
+                    return (await self._apart(_weight(body), partial(read, taken))).answer
                 under_way = self._under_way[receipt] = _UnderWay(digest)
                 try:
-                    self._offer(receipt, digest, await self._apart(len(body), read))
+                    self._offer(receipt, digest, await self._apart(_weight(body), read))
                 except BaseException:
                     self._release(receipt)
                     raise
@@ -419,3 +421,8 @@ _OPENAPI: Final[dict[str, Any]] = {
         },
     },
 }
+
+
+def _weight(body: bytes) -> int:
+    """How much decoding a body may cost, in bytes of a usual one."""
+    return max(len(body), SEPARATOR_WEIGHT * (body.count(b",") + body.count(b"\n")))

@@ -197,6 +197,10 @@ class MqttSource:
             self._reason = f"refused: {told(reason, properties)}"
             self._lost.set()
             return
+        if self.connected:
+            # Taken for a new connection it would drop the acknowledgements that are under way on this one.
+            self._fault = BadPacket("a second CONNACK", PROTOCOL_ERROR)
+            return
         self.connected = True
         self.generation += 1
         self._outstanding.clear()

@@ -83,7 +83,6 @@ class Order:
         """Judged rows into these stamps."""
         series, event_us, value = batch.series, batch.event_us, batch.value
         if len(series) <= _FEW:
-            stamps.touch(series)
             rows: Iterable[tuple[int, int, float]]
             rows = zip(series.tolist(), event_us.tolist(), value.tolist(), strict=True)
             flags = batch.flags.tolist()
@@ -143,6 +142,8 @@ class Judgement:
     def __init__(self, order: Order) -> None:
         self._order = order
         self._stamps = order.stamps
+        """What the next batch is judged by."""
+        self._ahead: Ahead | None = None
         self._before: Batch | None = None
         """Judged last; `_stamps` do not have it yet, and only another batch will ask."""
 
@@ -153,14 +154,15 @@ class Judgement:
         hours behind a wall clock that was put right. None where the samples themselves move the clock.
         """
         if self._before is not None:
-            if self._stamps is self._order.stamps:
-                self._stamps = self._order.ahead()
-            self._order.take(self._before, self._stamps)
+            if self._ahead is None:
+                self._stamps = self._ahead = self._order.ahead()
+                self._ahead.touch(self._before.series.tolist())
+            self._order.take(self._before, self._ahead)
+            self._ahead.touch(raw.series.tolist())
         self._before = self._few(raw, now_us) if len(raw) <= _FEW else self._many(raw, now_us)
         return self._before
 
     def _few(self, raw: Batch, now_us: int | None) -> Batch:
-        self._stamps.touch(raw.series)
         if self._plain(raw, now_us) or not (decided := self._each(raw, now_us)):
             return raw
         event_us, flags, revision = raw.event_us.copy(), raw.flags.copy(), raw.revision.copy()
@@ -261,7 +263,6 @@ class Judgement:
         order, stamps = self._order, self._stamps
         columns, series = order.columns, raw.series
         groups = order.groups(series)
-        stamps.touch(groups.number)
         timeless = bool(int(np.bitwise_or.reduce(raw.flags)) & _NO_STAMP)
         ahead = now_us is not None and int(raw.event_us.max()) - now_us > order.max_ahead_us
         if not timeless and not ahead and stamps.rises(groups, raw.event_us[groups.rows]):

@@ -129,9 +129,6 @@ class Stamps:
 
     # ---- what is known
 
-    def touch(self, number: I32 | I64) -> None:
-        """Before series are asked for or fed."""
-
     def knows(self, series: int, stamp: int, value: float) -> int:
         """How many values are known at a stamp; -1 if this value is one of them."""
         hi = self._hi[series]
@@ -213,7 +210,6 @@ class Stamps:
 
     def take(self, groups: Groups, stamp: I64, value: F64) -> None:
         """Many rows, `stamp` and `value` in the order of `groups.rows`; whatever they are, plain ones fast."""
-        self.touch(groups.number)
         if self.rises(groups, stamp):
             self._append(groups, stamp, value)
             return
@@ -391,35 +387,30 @@ class Stamps:
 
 
 class Ahead(Stamps):
-    """What judged but not yet durable rows will make of the stamps: of the series concerned, without what is
-    `known` already."""
+    """What judged but not yet durable rows will make of the stamps, without what is `known` already; only of series
+    that `touch` has named."""
 
     def __init__(self, known: Stamps) -> None:
         super().__init__()
         self._known = known
-        self._touched = np.zeros(0, np.bool_)
-        self._numbers: list[I32 | I64] = []
+        self._touched: set[int] = set()
 
     def clear(self) -> None:
         """Forget all, for another commit."""
         self.lateness_us, self.stamps_max = self._known.lateness_us, self._known.stamps_max
-        for number in self._numbers:
-            self._touched[number] = False
-            for column in (self.base, self.end, self.lo, self.hi):
-                column[number] = 0
-        self._numbers = []
+        number = list(self._touched)
+        for column in (self.base, self.end, self.lo, self.hi):
+            column[number] = 0
+        self._touched.clear()
         self.slots_used = 0
         self.resize(len(self._known.mark))
-        if len(self._touched) < len(self.mark):
-            self._touched = np.zeros(len(self.mark), np.bool_)
 
-    def touch(self, number: I32 | I64) -> None:
-        """What is known of series that are new here."""
-        new = number[~self._touched[number]]
-        if not len(new):
+    def touch(self, series: list[int]) -> None:
+        """Series that will be asked for or fed begin as they are known."""
+        new = list(set(series) - self._touched)
+        if not new:
             return
-        self._touched[new] = True
-        self._numbers.append(new)
+        self._touched.update(new)
         for name in ("mark", "floor", "half", "taken"):
             getattr(self, name)[new] = getattr(self._known, name)[new]
 

@@ -114,6 +114,10 @@ class Answer(BaseModel):
     """Id of the alarm that now stands (the newer occurrence on a conflict), if any."""
 
 
+SEVERAL = "this entry stands for several items of a payload, of which others were taken"
+"""Why a payload cannot be re-injected: the whole would double those. What it holds can be published anew."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reinjected:
     """What came of a `Reinject`: the answer, how many readings it brought, how many items were rejected once more."""

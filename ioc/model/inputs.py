@@ -56,6 +56,7 @@ class Rejected:
     payload: bytes
     length: int
     item: int = -1
+    retained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,8 @@ class SourceState:
     connected: bool
     generation: int
     detail: str = ""
+    withdrawn: bool = False
+    """It was taken out of the settings: nothing is expected of it any more."""
 
 
 @dataclass(frozen=True, slots=True)

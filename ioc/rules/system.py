@@ -102,6 +102,14 @@ class System:
         self.index(state.source)
         source = self.sources[state.source]
         source.detail = state.detail
+        if state.withdrawn:
+            source.connected, source.down_us = False, NEVER
+            abouts = [(rule.id, asset_of(state.source)) for _, rule in self._down]
+            return [
+                _change(ChangeKind.RULE_REMOVED, *about, self.raised.pop(about), now_us, now_us, state.detail)
+                for about in abouts
+                if about in self.raised
+            ]
         if not state.connected:
             if source.connected or source.down_us == NEVER:
                 source.connected, source.down_us = False, now_us

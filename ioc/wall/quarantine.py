@@ -11,6 +11,7 @@ from ioc.answers import KEY_USED
 from ioc.errors import LogWriteFailed
 from ioc.faults import Refusal, json_response
 from ioc.model import Reinject, Verdict
+from ioc.model.command import SEVERAL
 from ioc.wall.desk import Known, TheDesk, from_here
 
 router = APIRouter(prefix="/api/v1/quarantine", dependencies=[Depends(from_here)])
@@ -74,6 +75,13 @@ def _objection(verdict: Verdict, reason: str) -> Refusal:
             "idempotency_key",
             "Idempotency-Key này đã được dùng cho một yêu cầu khác; lần này CHƯA nạp lại gì.",
             "This Idempotency-Key was used for another request; nothing was re-injected this time.",
+        )
+    if reason == SEVERAL:
+        return Refusal(
+            422,
+            "several",
+            "Mục này gộp nhiều phần của một bản tin mà các phần khác đã được nhận; hãy gửi lại những phần còn thiếu.",
+            "This entry stands for several items of a payload of which others were taken; send those that lack anew.",
         )
     return Refusal(
         422,

@@ -71,6 +71,9 @@ class Tally:
 
     def state(self, state: SourceState, now_us: int) -> None:
         """A source came or went."""
+        if state.withdrawn:
+            self._sources.pop(state.source, None)
+            return
         source = self._source(state.source)
         source.connected = state.connected
         source.since_us = now_us

@@ -67,7 +67,7 @@ class View:
         self.board = Board()
         self.journal = Journal()
         self.quarantine: deque[tuple[int, Rejected]] = deque(maxlen=QUARANTINE_MAX)
-        self._reinjected: deque[int] = deque(maxlen=QUARANTINE_MAX)
+        self._reinjected: dict[int, None] = {}
         self.rejected = 0
         self.tally = Tally()
         self.points = Points()
@@ -144,7 +144,9 @@ class View:
         """Readings and news of sources; whether a screen would see a difference at once."""
         self.now_us = max(self.now_us, record.now_us)
         if (number := reinjected(record.origin)) is not None:
-            self._reinjected.append(number)
+            self._reinjected[number] = None
+            if len(self._reinjected) > QUARANTINE_MAX:
+                del self._reinjected[next(iter(self._reinjected))]
         match record.body:
             case Batch() as batch:
                 self.tally.batch(batch, record.now_us)

@@ -8,7 +8,7 @@ import pytest
 from support.rule_world import START, S, rules
 
 from ioc.alerts.book import Book
-from ioc.model import Acknowledge, SystemFact
+from ioc.model import Acknowledge, SourceState, SystemFact
 from ioc.rules.engine import Engine
 
 DOWN = {"id": "down", "kind": "source_down", "after": "30s", "priority": 2}
@@ -144,3 +144,15 @@ def test_a_source_rule_whose_id_comes_to_mean_a_fact_is_told(desk: Any) -> None:
     assert [(c.kind, c.rule, c.asset) for c in said] == [("rule_removed", "one", "system/mqtt")]
     assert d.source(102, True, 2) == []
     assert d.load(103, {**DOWN, "id": "one"}) == []
+
+
+def test_a_source_that_is_taken_out_of_the_settings_ends_its_alarm_and_is_missed_no_more(desk: Any) -> None:
+    d = desk(DOWN)
+    d.source(10, False)
+    assert len(d.until(45)) == 1
+    gone = SourceState("mqtt", False, 1, "no longer in the settings", withdrawn=True)
+    (removed,) = d.engine.feed_source(gone, START + 50 * S)
+    assert (removed.kind, removed.asset) == ("rule_removed", "system/mqtt")
+    assert d.until(500) == []
+    d.source(510, False)
+    assert [c.kind for c in d.until(600)] == ["onset"]

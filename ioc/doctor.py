@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import socket
 import sqlite3
@@ -15,10 +16,13 @@ from enum import Enum
 from pathlib import Path
 
 import asyncpg
+from aiokafka import AIOKafkaConsumer  # type: ignore[import-untyped]
+from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
 
 from ioc.broker_probe import probe
 from ioc.config import Config
-from ioc.errors import BrokerUnavailable, IocError, LogError
+from ioc.errors import BrokerUnavailable, ConfigError, IocError, LogError
+from ioc.ingest.kafka_client import ClientLog, security_settings
 from ioc.log.mounts import refuse_unsuitable
 from ioc.offline import accounts
 from ioc.pack import Pack
@@ -54,6 +58,8 @@ def examine(config: Config) -> Iterator[Finding]:
     yield _disk(config)
     yield _pack(config)
     yield from _broker(config)
+    if config.kafka.addresses:
+        yield _kafka(config)
     yield _database(config)
     yield _port(config)
     yield _people(config)
@@ -175,6 +181,47 @@ def _keeping(publisher: Publisher) -> Finding:
         )
         return Finding(vi, en, Result.DOUBT, detail)
     return Finding(vi, en, Result.GOOD, f"all {found.sent:,} messages that waited for a slow subscriber came")
+
+
+def _kafka(config: Config) -> Finding:
+    """Whether the brokers let us in, and whether the topics are there."""
+    vi, en = "Kafka", "Kafka"
+    kafka = config.kafka
+
+    async def ask() -> set[str]:
+        client = AIOKafkaConsumer(
+            bootstrap_servers=kafka.addresses,
+            request_timeout_ms=5_000,
+            **security_settings(
+                kafka.security,
+                kafka.mechanism,
+                kafka.username,
+                kafka.password.get_secret_value(),
+                str(kafka.ca_file) if kafka.ca_file else None,
+                str(kafka.cert_file) if kafka.cert_file else None,
+                str(kafka.key_file) if kafka.key_file else None,
+            ),
+        )
+        try:
+            await client.start()
+            found: set[str] = await client.topics()
+            return found
+        finally:
+            await client.stop()
+
+    try:
+        with ClientLog("kafka").attached():
+            topics = asyncio.run(asyncio.wait_for(ask(), 10))
+    except (KafkaError, OSError, TimeoutError, ConfigError) as error:
+        return Finding(vi, en, Result.BAD, f"{kafka.brokers}: {error or 'no answer'}")
+    missing = [topic for topic in kafka.topics if topic not in topics]
+    matched = [topic for topic in topics if kafka.pattern and re.fullmatch(kafka.pattern, topic)]
+    if missing or not (kafka.topics or matched):
+        what = f"no topic {', '.join(missing)}" if missing else f"no topic matches {kafka.pattern!r}"
+        return Finding(vi, en, Result.DOUBT, f"{kafka.brokers} lets us in, but there is {what} (yet)")
+    return Finding(
+        vi, en, Result.GOOD, f"{kafka.brokers}: {len(kafka.topics) + len(matched)} topics are there"
+    )
 
 
 def _database(config: Config) -> Finding:

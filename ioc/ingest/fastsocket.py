@@ -20,7 +20,7 @@ from ioc.ingest.frames import Cut, Cutter
 
 PAHO_TRIED = ("2.1", "2.2")
 """The versions whose hook the tests have tried."""
-READ_BYTES = 256 * 1024
+READ_BYTES = 1 << 20
 PIECE_BYTES = 64 * 1024
 """What one `recv` asks for: larger buffers cost a mapping each."""
 OUTBOUND_BYTES_MAX = 8 << 20

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import time
 import tracemalloc
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -117,6 +120,18 @@ def test_it_finds_what_the_plain_reader_finds(given_: tuple[bytes, list[int], bo
     assert cut_all(stream, cuts, v5) == expected
     if len(stream) < 300:
         assert cut_all(stream, list(range(len(stream))), v5) == expected
+
+
+CORPUS = json.loads((Path(__file__).parent / "corpus" / "frames.json").read_text("utf-8"))
+"""What fuzzers and testers have found worth keeping; add to it what they find."""
+
+
+@pytest.mark.parametrize("case", CORPUS, ids=[case["why"] for case in CORPUS])
+def test_what_was_found_once_stays_found(case: dict[str, Any]) -> None:
+    stream, v5 = bytes.fromhex(case["stream"]), bool(case["v5"])
+    expected = read(stream, MAX, v5, ALIASES)
+    assert cut_all(stream, [], v5) == expected
+    assert cut_all(stream, list(range(len(stream))), v5) == expected
 
 
 def test_the_comparison_would_notice(monkeypatch: pytest.MonkeyPatch) -> None:

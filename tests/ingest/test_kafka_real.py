@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,9 @@ from services.common import until
 from services.kafka import Kafka
 from support.shelf import Shelf
 
+from ioc import doctor
+from ioc.config import Config
+from ioc.config import Kafka as KafkaSettings
 from ioc.ingest import kafka
 from ioc.ingest.decoder import Decoder
 from ioc.ingest.kafka import KafkaSource
@@ -218,3 +222,18 @@ async def test_a_broker_that_goes_away_and_comes_back(
         await send(cluster, topic, *readings(2))
         await until(lambda: sink.values == [1.0, 2.0], "the next")
     assert sink.states[:3] == [(True, 1), (False, 1), (True, 2)]
+
+
+def test_the_doctor_says_whether_the_brokers_let_us_in_and_the_topics_are_there(
+    cluster: Kafka, topic: str
+) -> None:
+    def asked(**kafka: Any) -> doctor.Finding:
+        given = {"brokers": ",".join(cluster.brokers), "topics": (topic,), **kafka}
+        return doctor._kafka(Config(data=Path("nowhere"), kafka=KafkaSettings(**given)))
+
+    assert asked().result is doctor.Result.GOOD
+    missing = asked(topics=(topic, "nosuch"))
+    assert missing.result is doctor.Result.DOUBT
+    assert "nosuch" in missing.detail
+    assert asked(topics=(), pattern="nosuch.*").result is doctor.Result.DOUBT
+    assert asked(brokers="127.0.0.1:9").result is doctor.Result.BAD

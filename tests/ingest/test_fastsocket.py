@@ -115,7 +115,7 @@ def test_a_connection_that_breaks_says_why() -> None:
 
 def test_it_reads_no_more_than_its_share_and_says_that_there_is_more() -> None:
     piece = publish(b"a", b"x" * 16_000)
-    subject, transport = scripted(*[piece] * 40)
+    subject, transport = scripted(*[piece] * 100)
     assert len(subject.fill().topics) == -(-READ_BYTES // len(piece))
     assert subject.more
     while transport.gives:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 
-from services.common import cannot_be_had
+from services.common import cannot_be_had, install
 
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 PACKAGES = ("chromium-headless-shell", "fonts-noto-core", "fonts-noto-mono", "fonts-noto-color-emoji")
@@ -24,21 +22,11 @@ ARGUMENTS = (
 def find_chromium() -> str:
     """Its path; installed first where it is absent and may be."""
     found = _found()
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        for command in (["update"], ["install", "-y", "--no-install-recommends", *PACKAGES]):
-            done = subprocess.run(
-                ["apt-get", "-qq", *command],
-                env=environment,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=600,
-            )
-            if done.returncode:
-                cannot_be_had("Chromium", f"apt-get {command[0]} failed: {done.stderr}")
+    if found is None:
+        if why := install(PACKAGES):
+            cannot_be_had("Chromium", why)
         found = _found()
-    return found or cannot_be_had("Chromium", "it is not installed, and only root may install it")
+    return found or cannot_be_had("Chromium", "it was installed, and is not there")
 
 
 def _found() -> str | None:

@@ -34,6 +34,25 @@ def cannot_be_had(what: str, why: str) -> NoReturn:
     pytest.skip(reason)
 
 
+def install(packages: Sequence[str]) -> str:
+    """Debian packages onto this machine, where we may; why not, else nothing."""
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        return "it is not installed, and only root on a Debian may install it"
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
+        done = subprocess.run(
+            ["apt-get", "-qq", *command],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+        if done.returncode:
+            return f"apt-get {command[0]} failed: {done.stderr}"
+    return ""
+
+
 @cache
 def _unpacked() -> Path | str:
     """The tree of Debian programs, or why there is none."""

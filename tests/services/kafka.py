@@ -26,6 +26,7 @@ from services.common import (
     cannot_be_had,
     free_port,
     give,
+    install,
     new_folder,
     run_apart,
     service_user,
@@ -33,6 +34,7 @@ from services.common import (
 )
 
 POM = Path(__file__).with_name("kafka-pom.xml")
+PACKAGES = ("default-jre-headless", "maven")
 SESSION_MS = 2_000
 """After so long without a heartbeat a node counts as dead and its partitions move; Kafka's default is 9 s."""
 JAVA = ("-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
@@ -42,9 +44,8 @@ QUIET = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
 @cache
 def _libraries() -> Path | str:
     """The folder of jars, fetched once and kept; or why there is none."""
-    for program in ("java", "mvn"):
-        if shutil.which(program) is None:
-            return f"there is no `{program}` here"
+    if not all(map(shutil.which, ("java", "mvn"))) and (why := install(PACKAGES)):
+        return f"Java or Maven: {why}"
     version = re.findall(r"<version>([\d.]+)</version>", POM.read_text("utf-8"))[1]
     owner = "" if os.geteuid() == 0 else f"-{os.getuid()}"
     place = Path("/var/tmp") / f"ioc-services-kafka-{version}{owner}"

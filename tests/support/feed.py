@@ -19,12 +19,13 @@ from ioc.wall.given import Status
 from ioc.wall.server import create_app
 from ioc.wall.services import Services
 from support.screens import NUMBERS, Centre
+from support.shelf import Offers
 
 SECRET = "sender-token-for-tests"
 URL = "http://ioc.test"
 
 
-class Feed:
+class Feed(Offers):
     """The source, the app that it is mounted in, and what its log has taken."""
 
     def __init__(self, centre: Centre, folder: Path, **settings: Any) -> None:
@@ -89,16 +90,6 @@ class Feed:
 
     def received_us(self) -> int:
         return self.centre.now_us
-
-    def offer(
-        self,
-        body: Body,
-        origin: str = "",
-        release: Callable[[], None] | None = None,
-        *,
-        may_shed: bool = False,
-    ) -> None:
-        self.offer_all([body], origin, release, may_shed=may_shed)
 
     def offer_all(
         self,

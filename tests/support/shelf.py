@@ -9,17 +9,8 @@ from collections.abc import Callable, Sequence
 from ioc.model import Batch, Body, Rejected, SourceState
 
 
-class Shelf:
-    """`at_once` releases by itself, as a log does that is quick."""
-
-    def __init__(self, *, at_once: bool = True) -> None:
-        self.bodies: list[Body] = []
-        self.origins: list[str] = []
-        self.waiting: list[Callable[[], None]] = []
-        self.may_shed: list[bool] = []
-        self.groups = 0
-        self.at_once = at_once
-        self.full = False
+class Offers:
+    """One body is a group of one."""
 
     def offer(
         self,
@@ -30,6 +21,29 @@ class Shelf:
         may_shed: bool = False,
     ) -> None:
         self.offer_all([body], origin, release, may_shed=may_shed)
+
+    def offer_all(
+        self,
+        bodies: Sequence[Body],
+        origin: str = "",
+        release: Callable[[], None] | None = None,
+        *,
+        may_shed: bool = False,
+    ) -> None:
+        raise NotImplementedError
+
+
+class Shelf(Offers):
+    """`at_once` releases by itself, as a log does that is quick."""
+
+    def __init__(self, *, at_once: bool = True) -> None:
+        self.bodies: list[Body] = []
+        self.origins: list[str] = []
+        self.waiting: list[Callable[[], None]] = []
+        self.may_shed: list[bool] = []
+        self.groups = 0
+        self.at_once = at_once
+        self.full = False
 
     def offer_all(
         self,

@@ -44,7 +44,7 @@ function history(state: History, t: Console['t'], f: Console['f']): string {
 
 export function quarantine(console_: Console, reinject: (number: number) => void): TemplateResult {
   const { quarantine: read, reinjecting, t, f, now } = console_;
-  const head = (['number', 'received', 'source', 'topic', 'reason', 'payload', 'again'] as const).map((key) => t(`quarantine.${key}`));
+  const head = (['number', 'again', 'received', 'source', 'topic', 'reason', 'payload'] as const).map((key) => t(`quarantine.${key}`));
   const again = (item: Quarantined): TemplateResult | string => {
     if (item.reinjected) return t('quarantine.reinjected');
     return mayAck(console_)
@@ -54,13 +54,13 @@ export function quarantine(console_: Console, reinject: (number: number) => void
   const rows = (read?.items ?? []).map(
     (item) => html`<tr data-testid="quarantined">
       <td class="number">${item.number}</td>
+      <td>${again(item)}</td>
       <td>${f.moment(ms(item.received_at), now)}</td>
       <td>${item.source}</td>
       <td class="long">${item.topic}</td>
       <td>${item.reason}<small>${item.detail}</small></td>
       <td class="payload"><code>${item.payload_text ?? item.payload_base64}</code>
         <small>${t('quarantine.bytes', { n: f.integer(item.length) })}${item.payload_text === null ? ` · ${t('quarantine.binary')}, base64` : ''}</small></td>
-      <td>${again(item)}</td>
     </tr>`,
   );
   return html`<div class="page"><h2>${t('console.quarantine')}</h2>

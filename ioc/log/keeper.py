@@ -14,16 +14,24 @@ from typing import Final
 from ioc.log import segment
 
 INTERVAL_S: Final = 1.0
+WAL_BYTES_MAX: Final = 16 << 20
+"""Above this the WAL is to begin anew."""
+_PAUSE_WAIT_S: Final = 0.1
 
 
 class Keeper:
     """Checkpoints the segment it watches each second, and seals and closes those that are handed over.
 
+    Beside a writer that never rests a checkpoint never reaches the WAL's end, and the WAL would grow until the segment
+    ends. So above `WAL_BYTES_MAX` a second checkpoint, of the few pages that came during the first, is made while
+    `commits` is held; the next commit then begins the WAL anew.
+
     One that cannot be sealed yet (a reader has it open, or the disk is full) stays open until it can: only thus can
     it be read on a full disk, where the files that SQLite needs beside an unsealed segment cannot be made.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, commits: threading.Lock) -> None:
+        self._commits = commits
         self._wake = threading.Condition()
         self._path: Path | None = None
         self._old: dict[Path, sqlite3.Connection] = {}
@@ -78,6 +86,16 @@ class Keeper:
             if path is not None:
                 db = db or _connect(path)
                 _checkpoint(db)
+                if _wal_bytes(path) > WAL_BYTES_MAX:
+                    self._reach_the_end(db)
+
+    def _reach_the_end(self, db: sqlite3.Connection | None) -> None:
+        # Whoever closes the log holds the lock and waits for this thread.
+        if self._commits.acquire(timeout=_PAUSE_WAIT_S):
+            try:
+                _checkpoint(db)
+            finally:
+                self._commits.release()
 
     def _finish(self, path: Path, last_chance: bool) -> None:
         with self._sealing:
@@ -98,6 +116,13 @@ def _connect(path: Path) -> sqlite3.Connection | None:
         return segment.open_keeper(path)
     except sqlite3.Error:
         return None
+
+
+def _wal_bytes(path: Path) -> int:
+    try:
+        return segment.files(path)[1].stat().st_size
+    except OSError:
+        return 0
 
 
 def _checkpoint(db: sqlite3.Connection | None) -> None:

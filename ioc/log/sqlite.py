@@ -39,7 +39,7 @@ class SqliteLog:
         self._mutex = threading.Lock()
         self._retiring = threading.Lock()
         self._reader = LogReader(folder)
-        self._keeper = Keeper()
+        self._keeper = Keeper(self._mutex)
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="log-segment")
         self._next: Future[tuple[Path, sqlite3.Connection]] | None = None
         self._db: sqlite3.Connection | None = None

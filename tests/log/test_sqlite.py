@@ -11,7 +11,7 @@ import pytest
 from support.log_items import batch, item, items, same, transition
 
 from ioc.errors import LogDamaged, LogError, LogWriteFailed
-from ioc.log import segment
+from ioc.log import keeper, segment
 from ioc.log.sqlite import LogReader, SqliteLog, _bytes_on_disk
 from ioc.model import Input, PackLoaded, SystemFact, Tick
 
@@ -160,6 +160,22 @@ def test_what_is_committed_moves_from_the_wal_into_the_file_beside_the_commits(
     before = segment.path_of(folder, 1).stat().st_size
     fill(log, 20)
     wait_for(lambda: segment.path_of(folder, 1).stat().st_size > before)
+
+
+def test_the_wal_begins_anew_beside_a_writer_that_never_rests(
+    open_log: Open, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "INTERVAL_S", 0.0)
+    monkeypatch.setattr(keeper, "WAL_BYTES_MAX", 64 << 10)
+    log = open_log(segment_bytes=64 << 20)
+    path = segment.path_of(folder, 1)
+    _, wal, _ = segment.files(path)
+    deadline = time.monotonic() + 60
+    # What moved into the file is many times what the WAL has ever held: it is written from its start again and again.
+    while path.stat().st_size < 8 << 20 or path.stat().st_size < 4 * wal.stat().st_size:
+        assert time.monotonic() < deadline, f"the WAL has grown to {wal.stat().st_size} bytes"
+        fill(log, log.last_number + 50)
+    assert list(log.verify())[-1] == log.last_number
 
 
 def test_closing_leaves_one_file_a_segment_and_the_lock(open_log: Open, folder: Path) -> None:

@@ -21,7 +21,7 @@ import uvicorn
 from ioc import __version__, child, control, feeds
 from ioc.accounts import Accounts
 from ioc.config import Config
-from ioc.errors import ConfigError, LogError, PackError
+from ioc.errors import ConfigError, LogError
 from ioc.health import DAY_US, Disk, Figures, Metrics, read_projection
 from ioc.ingest.http import HttpSource
 from ioc.ingest.source import Source
@@ -36,10 +36,10 @@ from ioc.model import (
     SourceState,
     SystemFact,
 )
-from ioc.pack import Pack
 from ioc.presentation import Presenter
 from ioc.recovery import recover
 from ioc.reinject import Reinjector
+from ioc.rulebook import Rulebook
 from ioc.spine import Spine
 from ioc.storage.history import History
 from ioc.storage.status import ProjectionStatus
@@ -80,6 +80,8 @@ class App:
         self.port = 0
         self._parts = Supervisor()
         self._stop = asyncio.Event()
+        self._reloading: asyncio.Task[str] | None = None
+        """Held, since a task that nobody holds may vanish."""
         self._projection = ProjectionStatus("down", 0, 0, "", 0)
         self._seconds = 0
 
@@ -99,7 +101,7 @@ class App:
             loop = asyncio.get_running_loop()
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, self._stop.set)
-            loop.add_signal_handler(signal.SIGHUP, self.reload)
+            loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
         config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder = config.data / "log"
         store = await asyncio.to_thread(SqliteLog.open, folder, segment_bytes=config.log.segment_bytes)
@@ -126,6 +128,7 @@ class App:
             store,
             pipeline,
             recovered.pending,
+            recovered.derived,
             source_clock=config.verdict.clock == "source",
             queue_rows_max=config.queue_rows_max,
             checkpoint_records=config.log.checkpoint_records,
@@ -134,6 +137,7 @@ class App:
         self._disk.low = ("disk_low", "disk") in pipeline.facts
         self._spine_task = asyncio.create_task(self.spine.run(), name="spine")
         self._spine_task.add_done_callback(self._spine_ended)
+        self.rulebook = Rulebook(config, self.spine)
         await self._load_pack()
         self._build_screens(store)
         self.spine.listeners.append(self._listen)
@@ -148,6 +152,8 @@ class App:
         for source in self._sources:
             self._parts.start(source.name, source.run, partial(self._source_failed, source))
         self._parts.start("ticker", self._tick_forever)
+        if config.watch_pack:
+            self._parts.start("pack-watch", self.rulebook.watch)
         if self._dsn:
             self._parts.start("projection", self._project)
         # What was built so far stays; a full collection would look through all of it again, and hold up an alarm.
@@ -161,34 +167,12 @@ class App:
 
     async def _load_pack(self) -> None:
         """What is on disk becomes a record, if it is new and sound; what the log holds goes on otherwise."""
-        pipeline, spine = self._pipeline, self.spine
-        pack = self._read_pack()
-        for source in pipeline.sources.values():
+        for source in self._pipeline.sources.values():
             if source.connected:
                 down = SourceState(source.source, False, source.generation, "the monitor was restarted")
-                spine.offer(down)
-        if pack is not None:
-            self._offer_pack(pack)
+                self.spine.offer(down)
+        await self.rulebook.begin()
         await self._settled()
-
-    def _read_pack(self) -> Pack | None:
-        """The pack on disk; None, loudly, if it is faulty and the log holds one that goes on."""
-        try:
-            return Pack.read(self.config.pack, self.config.verdict)
-        except PackError as error:
-            if self._pipeline.pack is None:
-                raise
-            log.error("the pack on disk is refused, the one in force goes on", fault=str(error))
-            return None
-
-    def _offer_pack(self, pack: Pack) -> bool:
-        """Log a pack that differs from the one in force, after the series it adds. Whether it differs."""
-        self.spine.announce(list(pack.registry.series))
-        current = self._pipeline.pack
-        if current is not None and current.hash == pack.hash:
-            return False
-        self.spine.offer(PackLoaded(pack.hash, pack.file.id), blobs={pack.hash: pack.blob})
-        return True
 
     async def _settled(self) -> None:
         """Until everything offered so far has been fed, or the log turns out not to take it."""
@@ -204,18 +188,10 @@ class App:
                 return
             await asyncio.sleep(0.01)
 
-    def reload(self) -> str:
-        """Read the pack again (SIGHUP). What came of it, as a sentence; a faulty pack changes nothing."""
-        if not self._started:
-            return "not started yet"
-        try:
-            pack = Pack.read(self.config.pack, self.config.verdict)
-        except PackError as error:
-            log.error("the pack on disk is refused, the one in force goes on", fault=str(error))
-            return str(error)
-        changed = self._offer_pack(pack)
-        log.info("pack read again", changed=changed)
-        return "the pack was loaded" if changed else "the pack is the one in force"
+    def _reload_soon(self) -> None:
+        """SIGHUP."""
+        if self._started:
+            self._reloading = asyncio.create_task(self.rulebook.reload(), name="reload")
 
     def _build_screens(self, store: SqliteLog) -> None:
         pipeline = self._pipeline
@@ -244,6 +220,7 @@ class App:
             session_key=_session_key(config.data),
             metrics=metrics.registry,
             reinject=self._reinjector.reinject,
+            rulebook=self.rulebook,
             static=STATIC,
             history=self._history,
             pack_folder=config.pack,

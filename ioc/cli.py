@@ -248,31 +248,145 @@ def simulate(context: typer.Context) -> None:
 @app.command()
 @_refusing
 def check(
-    pack: Annotated[Path | None, typer.Argument(help="Pack folder. Default: the settings'.")] = None,
+    pack: Annotated[
+        Path | None, typer.Argument(help="Pack folder, or one of several. Default: the settings'.")
+    ] = None,
     file: ConfigOption = None,
+    schema: Annotated[
+        Path | None,
+        typer.Option(help="Viết JSON Schema cho trình soạn thảo / Write the JSON Schemas here and stop."),
+    ] = None,
 ) -> None:
-    """Kiểm tra bộ quy tắc / Check a pack: the first fault with file, line and path, or what it holds.
+    """Kiểm tra bộ quy tắc / Check packs: the first fault with file, line and path, or what each holds and needs; and
+    run the tests of its rules.
 
     Example:  ioc check packs/lao-cai
     """
-    from ioc.pack import Pack
+    from ioc import schema as schemas
 
+    if schema is not None:
+        schemas.write(schema)
+        out.print(f"Đã viết / Written: {schema}", highlight=False)
+        return
     settings = _settings(file)
-    loaded = Pack.read(pack or settings.pack, settings.verdict)
-    table = Table("Quy tắc / Rule", "Loại / Kind", "Chuỗi / Series", "Trạng thái / State")
+    chosen = pack or settings.pack
+    folders = [chosen]
+    if not (chosen / "pack.yaml").exists():
+        folders = sorted(p.parent for p in chosen.glob("*/pack.yaml")) or folders
+    results = [_check_one(folder, settings) for folder in folders]
+    if not all(results):
+        raise typer.Exit(1)
+
+
+def _check_one(folder: Path, settings: config.Config) -> bool:
+    """One pack; whether its tests pass. Raises PackError."""
+    from ioc import trial
+    from ioc.pack import Pack
+    from ioc.rules.engine import Engine
+
+    loaded = Pack.read(folder, settings.verdict)
+    tests = trial.read(folder)
+    report = trial.run(loaded, tests)
+    numbers = {series: number for number, series in enumerate(loaded.registry.series)}
+    engine = Engine(loaded.registry, {}, numbers)
+    engine.rebuild(loaded.registry, loaded.rules, numbers, 0, loaded.planned, loaded.utc_offset_us)
+    table = Table("Quy tắc / Rule", "Loại / Kind", "Chuỗi / Series", "Trạng thái / State", "Kiểm thử / Tests")
     for rule in loaded.rules.values():
         selector = getattr(rule, "series", None)
         matched = sum(selector.matches(s) for s in loaded.registry.series.values()) if selector else 0
+        state = "bật / on" if rule.enabled else "[dim]tắt / off[/]"
+        if rule.enabled and rule.mode == "shadow":
+            state = "chạy thử / shadow"
+        mine = sum(rule.id in case.rules for _, _, case in tests)
         table.add_row(
-            f"{rule.title.vi}\n[dim]{rule.id}[/]", rule.kind, str(matched) if selector else "–",
-            "bật / on" if rule.enabled else "[dim]tắt / off[/]",
+            f"{rule.title.vi}\n[dim]{rule.id}[/]", rule.kind, str(matched) if selector else "–", state, str(mine or "–"),
         )  # fmt: skip
     out.print(table)
+    needs = engine.memory()
+    for name, (count, each) in needs.items():
+        out.print(f"  {name}: {count} × {each:,} byte", highlight=False)
+    total = sum(count * each for count, each in needs.values())
+    out.print(f"Bộ nhớ của quy tắc / Memory of the rules: {total / 2**20:.1f} MiB", highlight=False)
+    for failure in report.failures:
+        out.print(f"[bold red]✗[/] {failure.file}:{failure.line}: {failure.name}", highlight=False)
+        for title, lines in (("phải có / expected", failure.expected), ("đã có / said", failure.said)):
+            out.print(f"    {title}:", highlight=False)
+            for line in lines or ("(không có gì / nothing)",):
+                out.print(f"      {line}", highlight=False)
+    if tests:
+        passed = report.run - len(report.failures)
+        out.print(f"{passed}/{report.run} kiểm thử đạt / tests pass.", highlight=False)
+        for title, rules in (
+            ("Chưa có kiểm thử nào làm kêu / No test fires", report.never_fired),
+            ("Chưa có kiểm thử nào phải im / No test that must not fire", report.never_quiet),
+        ):
+            if rules:
+                out.print(f"[yellow]![/] {title}: {', '.join(rules)}", highlight=False)
     out.print(
         f"{loaded.file.title.vi}: {len(loaded.registry.stations)} trạm / stations, {len(loaded.registry.series)} "
         f"chuỗi / series, {len(loaded.rules)} quy tắc / rules. Hợp lệ / Valid.",
         highlight=False,
     )
+    return not report.failures
+
+
+@app.command()
+@_refusing
+def backtest(
+    pack: Annotated[Path, typer.Argument(help="Thư mục quy tắc / Pack folder to try.")],
+    since: Annotated[
+        str, typer.Option("--from", help="Từ / From this moment on: 2024-09-01, or RFC 3339.")
+    ] = "",
+    until: Annotated[str, typer.Option("--to", help="Đến / Up to this moment.")] = "",
+    against: Annotated[
+        Path | None, typer.Option(help="Bộ quy tắc để so / Pack folder to compare with: what would change.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="CSV, CSV.gz, Parquet, hoặc thư mục / or a folder. Default: the settings' database."),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Những gì đã xảy ra / What really happened: a truth.json.")
+    ] = None,
+    tolerance: Annotated[
+        str, typer.Option(help="How far from its event an alarm may stand and still be about it.")
+    ] = "6h",
+    rules: Annotated[str, typer.Option(help="Chỉ những quy tắc này / Only these rules: id,id.")] = "",
+    all_rules: Annotated[
+        bool, typer.Option("--all-rules", help="Cả quy tắc đang tắt / Disabled rules too, as if enabled.")
+    ] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Ghi kết quả / Write all of it here.")] = None,
+    html_file: Annotated[Path | None, typer.Option("--html", help="Ghi báo cáo / Write a page here.")] = None,
+    file: ConfigOption = None,
+) -> None:
+    """Thử quy tắc trên số liệu cũ / Try rules on history: what they would have said, and how well that fits.
+
+    Example:  ioc backtest packs/lao-cai --data storm/ --labels storm/truth.json --html storm.html
+    """
+    from ioc.backtest.command import Asked, carry_out
+
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=err
+    )
+    asked = Asked(
+        pack, since, until, against, data, labels, tolerance, tuple(filter(None, rules.split(","))), all_rules
+    )
+    with bar:
+        task = bar.add_task("")
+
+        def tell(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total or None)
+
+        outcome = carry_out(asked, _settings(file), tell)
+    for part in outcome.shown():
+        out.print(part, highlight=False)
+    for path, text in ((json_file, outcome.json), (html_file, outcome.html)):
+        if path is not None:
+            try:
+                path.write_text(text(), "utf-8")
+            except OSError as error:
+                raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+            out.print(f"Đã ghi / Written: {path}", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -12,6 +12,8 @@ import numpy as np
 
 from ioc.accounts import Accounts
 from ioc.alerts.book import Book
+from ioc.alerts.shadow import Shadow
+from ioc.ingest.events import Events
 from ioc.ingest.order import Judgement, Order
 from ioc.ingest.quarantine import Quarantine
 from ioc.ingest.receipts import Receipts
@@ -20,7 +22,9 @@ from ioc.model import (
     Acknowledge,
     Batch,
     Change,
+    ChangeKind,
     Command,
+    Event,
     Input,
     Outcome,
     PackLoaded,
@@ -35,7 +39,8 @@ from ioc.model import (
 from ioc.model.origin import Offsets, offsets, reinjected
 from ioc.pack import Pack
 from ioc.registry import NO_DEADLINE_US, Registry
-from ioc.rules.engine import Engine
+from ioc.rules.engine import DERIVED, Engine
+from ioc.versions import Versions
 
 STATE_VERSION = 1
 
@@ -50,8 +55,11 @@ class Pipeline:
         self.sources: dict[str, SourceState] = {}
         self.accounts = Accounts()
         self.book = Book()
+        self.shadow = Shadow()
         self.quarantine = Quarantine()
         self.receipts = Receipts()
+        self.events = Events()
+        self.versions = Versions()
         self._registry = Registry((), {})
         columns = self._registry.columns({})
         self.engine = Engine(self._registry, {}, {})
@@ -120,9 +128,14 @@ class Pipeline:
                 self._changes(self._rebuild(record.now_us), record.number, outcome)
             case PackLoaded() as loaded:
                 self.pack = self._load_pack(loaded.hash)
-                self._changes(self._rebuild(record.now_us), record.number, outcome)
+                changes = self._rebuild(record.now_us)
+                self._for_book(self._shadow_rebuilt(changes, record.now_us), record.number, outcome)
+                self._changes(changes, record.number, outcome)
             case Rejected():
                 self.rejected += 1
+            case Event() as event:
+                if self.events.feed(event):
+                    self._changes(self.engine.feed_event(event, record.now_us), record.number, outcome)
             case command:
                 outcome = self._command(command, record)
         if record.origin:
@@ -134,7 +147,7 @@ class Pipeline:
 
     def _from(self, record: Input) -> None:
         """What the place a record came from says for later."""
-        if isinstance(record.body, Batch | Rejected) and (taken := offsets(record.origin)):
+        if isinstance(record.body, Batch | Event | Rejected) and (taken := offsets(record.origin)):
             self.offsets.setdefault(record.body.source, {}).update(taken)
         self.receipts.feed(record.origin, record.body, record.now_us)
         if (number := reinjected(record.origin)) is not None:
@@ -144,16 +157,22 @@ class Pipeline:
         """Time begins with the first sample: nothing has been silent before it."""
         self.engine = Engine(self._registry, {}, {})
         self._rebuild(now_us)
+        self.shadow.begin(now_us)
         for state in self.sources.values():
             self.engine.feed_source(state, now_us)
         for fact in self.facts.values():
             # Its alarm is open already; the new engine is only told that it still is so.
             self.engine.feed_system(fact, now_us)
+        for event in self.events:
+            self.engine.feed_event(event, now_us)
 
     def _batch(self, record: Input, batch: Batch, outcome: Outcome) -> None:
         self.order.feed(batch)
+        if batch.source == DERIVED:
+            # The rules have judged these rows when they made them.
+            return
         if not self.source_clock:
-            self._changes(self.engine.feed_batch(batch, record.now_us), record.number, outcome)
+            self._judge(batch, record.now_us, record.number, outcome)
             return
         # Here a row's receive time is the samples' clock. Rows are taken in stretches within which no deadline can
         # fall: neither one that stands already nor one that a row of the stretch itself sets.
@@ -172,7 +191,13 @@ class Pipeline:
         edges = np.flatnonzero(np.diff(batch.received_us)) + 1
         for part in np.split(np.arange(len(batch)), edges):
             now_us = int(batch.received_us[part[0]])
-            self._changes(self.engine.feed_batch(batch.take(part), now_us), number, outcome)
+            self._judge(batch.take(part), now_us, number, outcome)
+
+    def _judge(self, batch: Batch, now_us: int, number: int, outcome: Outcome) -> None:
+        changes, derived = self.engine.judge_batch(batch, now_us)
+        self._changes(changes, number, outcome)
+        if derived is not None:
+            outcome.derived.append(derived)
 
     def _deadlines(self, now_us: int, number: int, outcome: Outcome) -> None:
         """Every deadline up to `now_us`, each at its own time and in order."""
@@ -181,8 +206,23 @@ class Pipeline:
             outcome.transitions.extend(self.book.feed_deadlines(due_us, number))
 
     def _changes(self, changes: list[Change], number: int, outcome: Outcome) -> None:
+        if not self.shadow:
+            self._for_book(changes, number, outcome)
+            return
+        # One after the other: what is tried must hear the alarms beside it in their order.
         for change in changes:
-            outcome.transitions.extend(self.book.feed_change(change, number))
+            if self.shadow.tries(change.rule):
+                self.shadow.feed(change, number)
+            else:
+                self._for_book([change], number, outcome)
+
+    def _for_book(self, changes: list[Change], number: int, outcome: Outcome) -> None:
+        for change in changes:
+            steps = self.book.feed_change(change, number)
+            if self.shadow:
+                for step in steps:
+                    self.shadow.hear(step)
+            outcome.transitions.extend(steps)
         outcome.changes.extend(changes)
 
     def _command(self, command: Command, record: Input) -> Outcome:
@@ -195,6 +235,15 @@ class Pipeline:
             answer = self.accounts.feed(command, record.now_us)
         return Outcome(record, transitions=transitions, answer=answer)
 
+    def _shadow_rebuilt(self, changes: list[Change], now_us: int) -> list[Change]:
+        """Which rules of the new pack are only tried; `changes` are what the engine says of it."""
+        assert self.pack is not None
+        rules = self.pack.rules.values()
+        tried = {rule.id: rule.judged for rule in rules if rule.enabled and rule.mode == "shadow"}
+        counting = [rule.id for rule in rules if rule.enabled and rule.mode == "live"]
+        gone = {(c.rule, c.asset) for c in changes if c.kind is ChangeKind.RULE_REMOVED}
+        return self.shadow.rebuild(tried, counting, self.book.alarms, gone, now_us, self.pack.utc_offset_us)
+
     def _rebuild(self, now_us: int) -> list[Change]:
         if self.pack is not None:
             self._registry = self.pack.registry
@@ -203,7 +252,11 @@ class Pipeline:
         else:
             bounds = (self.order.lateness_us, self.order.max_ahead_us, self.order.stamps_max)
         self.order.rebuild(self._registry.columns(self.numbers), *bounds)
-        return self.engine.rebuild(self._registry, self.pack.rules if self.pack else {}, self.numbers, now_us)
+        if self.pack is None:
+            return self.engine.rebuild(self._registry, {}, self.numbers, now_us)
+        return self.engine.rebuild(
+            self._registry, self.pack.rules, self.numbers, now_us, self.pack.planned, self.pack.utc_offset_us
+        )
 
     def state(self) -> dict[str, Any]:
         """A copy of everything, canonical: `facts` have a schema that outlives a build, `windows` may be rebuilt."""
@@ -227,8 +280,11 @@ class Pipeline:
                 },
                 "quarantine": self.quarantine.state(),
                 "receipts": self.receipts.state(),
+                "events": self.events.state(),
+                "versions": self.versions.state(),
                 "accounts": self.accounts.state(),
                 "book": self.book.state(),
+                "shadow": self.shadow.state(),
             },
             "windows": {"order": self.order.state(), "engine": self.engine.state()},
         }
@@ -249,8 +305,11 @@ class Pipeline:
         }
         self.quarantine.restore(facts["quarantine"])
         self.receipts.restore(facts["receipts"])
+        self.events.restore(facts["events"])
+        self.versions.restore(facts["versions"])
         self.accounts.restore(facts["accounts"])
         self.book.restore(facts["book"])
+        self.shadow.restore(facts["shadow"])
         self.order.restore(windows["order"])
         self.engine.restore(windows["engine"])
         self.last_number = facts["number"]

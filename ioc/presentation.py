@@ -7,24 +7,44 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from datetime import date, timedelta
 from typing import Any, Final
 
 import msgspec
 
+from ioc.alerts.shadow import Report, Standing, Would
 from ioc.model.alarm import Alarm, Transition
 from ioc.model.text import Text
 from ioc.pack import Pack
 from ioc.registry import Series, Station
-from ioc.rules.spec import LimitRule, NoDataRule, Rule, SourceDownRule, SystemRule, TooLateRule
+from ioc.rules.derive.kinds import resolution_of, unit_of
+from ioc.rules.spec import (
+    ClockSkewRule,
+    ConditionRule,
+    LimitRule,
+    NeighboursRule,
+    NoDataRule,
+    Rule,
+    SequenceRule,
+    SourceDownRule,
+    SystemRule,
+    TooLateRule,
+    TravelRule,
+)
 from ioc.wall.wire import (
     AlarmItem,
     GroupItem,
     InstanceItem,
     LimitItem,
     SeriesItem,
+    ShadowItem,
+    StandingItem,
     StationItem,
     TransitionItem,
+    TriedDayItem,
+    TriedItem,
     Words,
+    WouldItem,
     finite,
     stamp,
 )
@@ -44,6 +64,8 @@ _SYSTEM_NAMES: dict[str, Words] = {
 
 _FACT_UNITS = {"disk_low": "MB", "clock_step": "s"}
 
+_EPOCH: Final = date(1970, 1, 1)
+_DAY_US: Final = 86_400_000_000
 _ABOUT_MAX: Final = 8_192
 """Of how many rules, assets and levels the words are kept."""
 
@@ -82,6 +104,12 @@ def limits_of(series: Series, rules: Mapping[str, Rule]) -> list[LimitItem]:
     for rule in rules.values():
         if not (isinstance(rule, LimitRule) and rule.enabled and rule.series.matches(series)):
             continue
+        if rule.mode == "shadow":
+            # Nobody is to act on it.
+            continue
+        if rule.value is not None:
+            # Its limits are about something else than what a trend of this series shows.
+            continue
         for number, level in sorted(rule.levels.items()):
             limit = rule.limit_of(series.station.id, number)
             if limit is not None:
@@ -117,6 +145,9 @@ class Presenter:
             )
             for series in pack.registry.series.values()
         }
+        by_station: dict[str, list[str]] = {station: [] for station in pack.registry.stations}
+        for series in pack.registry.series.values():
+            by_station[series.station.id].append(series.id)
         for series_id in numbers:
             if series_id not in self.series:
                 self.series[series_id] = _unlisted(series_id)
@@ -127,7 +158,7 @@ class Presenter:
                 commune=station.commune,
                 lat=station.lat,
                 lon=station.lon,
-                series=[self.series[f"{e.domain}/{station.id}/{e.quantity}"] for e in station.series],
+                series=[self.series[series_id] for series_id in by_station[station.id]],
             )
             for station in pack.registry.stations.values()
         ]
@@ -169,6 +200,8 @@ class Presenter:
         known = self._pack.rules.get(rule)
         if isinstance(known, LimitRule) and level in known.levels:
             return words(known.levels[level].name)
+        if isinstance(known, NeighboursRule | ConditionRule | SequenceRule | TravelRule):
+            return words(known.level_name)
         return None
 
     def _place(self, asset: str) -> tuple[Series | None, Station | None, Words]:
@@ -182,13 +215,22 @@ class Presenter:
         station = self._pack.registry.stations.get(rest.partition("/")[0])
         if station is not None:
             return None, station, words(station.name)
+        if rest.startswith("commune_"):
+            code = rest.removeprefix("commune_")
+            return None, None, {"vi": f"Xã, phường {code}", "en": f"Commune {code}"}
+        if rest and "/" not in rest:
+            return None, None, {"vi": f"Lưu vực {rest}", "en": f"Catchment {rest}"}
         return None, None, {"vi": asset, "en": asset}
 
     def _measure(self, rule: str, series: Series | None) -> tuple[str, float | None]:
         """Unit and resolution of a rule's value and limit: silence is told in seconds, whatever the series measures."""
         match self._pack.rules.get(rule):
-            case NoDataRule() | TooLateRule() | SourceDownRule():
+            case NoDataRule() | TooLateRule() | SourceDownRule() | ClockSkewRule():
                 return "s", 1.0
+            case LimitRule(value=value) if value is not None and series is not None:
+                return unit_of(value, series), resolution_of(value, series)
+            case NeighboursRule() | ConditionRule() | SequenceRule() | TravelRule():
+                return "", 1.0
             case SystemRule() as system:
                 return _FACT_UNITS.get(system.fact, ""), 1.0
             case _:
@@ -287,6 +329,84 @@ class Presenter:
             self.simulated,
         )
 
+    def tried(self, rule: str, since_us: int, ended: str) -> TriedItem:
+        """A rule of which there is a record of what it would have done."""
+        return TriedItem(rule, self.title(rule), stamp(since_us), ended)
+
+    def shadow(self, report: Report) -> ShadowItem:
+        """What a rule would have done."""
+        days = [
+            TriedDayItem(
+                f"{_EPOCH + timedelta(days=day):%Y-%m-%d}",
+                figures.alarms,
+                figures.beside,
+                figures.active_us / 1e6,
+            )
+            for day, figures in report.days.items()
+        ]
+        alarms = sum(sum(day.alarms) for day in days)
+        beside = sum(day.beside for day in days)
+        span_us = report.until_us - report.counted_us
+        return ShadowItem(
+            rule=report.rule,
+            title=self.title(report.rule),
+            since=stamp(report.since_us),
+            counted_from=stamp(report.counted_us),
+            until=stamp(report.until_us),
+            ended=report.ended,
+            alarms=alarms,
+            per_day=round(alarms * _DAY_US / span_us, 2) if span_us >= _DAY_US else None,
+            beside=beside,
+            alone=alarms - beside,
+            floods_made=report.made,
+            floods_joined=report.joined,
+            active_share=finite(report.active_share),
+            days=days,
+            standing=[self._standing(report.rule, standing) for standing in report.standing],
+            would=[self._would(report.rule, would) for would in report.would],
+        )
+
+    def _standing(self, rule: str, standing: Standing) -> StandingItem:
+        about = self._about(rule, standing.asset, standing.level)
+        return StandingItem(
+            standing.asset,
+            about.station_name,
+            about.series_name,
+            standing.level,
+            about.level_name,
+            standing.priority,
+            finite(standing.value),
+            finite(standing.limit),
+            about.unit,
+            about.resolution,
+            stamp(standing.event_us),
+            standing.unknown,
+        )
+
+    def _would(self, rule: str, would: Would) -> WouldItem:
+        about = self._about(rule, would.asset, would.level)
+        return WouldItem(
+            would.seq,
+            would.kind,
+            would.asset,
+            about.station_name,
+            about.series_name,
+            would.level,
+            about.level_name,
+            would.priority,
+            finite(would.value),
+            finite(would.limit),
+            about.unit,
+            about.resolution,
+            stamp(would.event_us),
+            stamp(would.now_us),
+            would.number,
+            would.backlog,
+            would.detail,
+            would.duration_us / 1e6 if would.duration_us >= 0 else None,
+            would.beside,
+        )
+
     def rules(self) -> list[dict[str, Any]]:
         """Every rule with its limits and where they come from."""
         return [_rule(rule) for rule in self._pack.rules.values()]
@@ -306,6 +426,8 @@ def _rule(rule: Rule) -> dict[str, Any]:
         "enabled": rule.enabled,
         "guidance": words(rule.guidance) if rule.guidance else None,
         "source": None,
+        "mode": rule.mode,
+        "rationalisation": rule.rationalisation.model_dump(mode="json") if rule.rationalisation else None,
     }
     if isinstance(rule, LimitRule):
         out["source"] = rule.source.model_dump(mode="json")
@@ -327,13 +449,20 @@ def _rule(rule: Rule) -> dict[str, Any]:
             station: {str(n): rule.limit_of(station, n) for n in sorted(rule.levels)}
             for station in rule.stations
         }
-    elif isinstance(rule, NoDataRule | TooLateRule):
+        out["value"] = rule.value.model_dump(mode="json") if rule.value else None
+        out["periods"] = [period.model_dump(mode="json") for period in rule.periods]
+    elif isinstance(rule, NoDataRule | TooLateRule | ClockSkewRule):
         out["priority"] = rule.priority
         out["selector"] = rule.series.model_dump(mode="json")
     elif isinstance(rule, SourceDownRule):
         out["priority"] = rule.priority
         out["after_s"] = rule.after / 1e6
-    else:
+    elif isinstance(rule, SystemRule):
         out["priority"] = rule.priority
         out["fact"] = rule.fact
+    else:
+        out["priority"] = rule.priority
+        out["joint"] = rule.model_dump(
+            mode="json", exclude={"id", "kind", "title", "guidance", "rationalisation"}
+        )
     return out

@@ -12,9 +12,10 @@ import structlog
 from ioc.errors import LogDamaged, LogError
 from ioc.log import checkpoint
 from ioc.log.sqlite import SqliteLog
-from ioc.model import Outcome, Transition
-from ioc.pack import Pack
+from ioc.model import Batch, Outcome, Transition
+from ioc.pack import Pack, cache_of
 from ioc.pipeline import Pipeline
+from ioc.rules.engine import DERIVED
 
 log = structlog.get_logger()
 
@@ -29,6 +30,8 @@ class Recovered:
     replayed: int = 0
     pending: list[Transition] = field(default_factory=list)
     differing: list[Transition] = field(default_factory=list)
+    derived: list[Batch] = field(default_factory=list)
+    """Samples of derived series that the log may lack; those that it has are recognised as repeats."""
 
 
 def load_packs(store: SqliteLog) -> Callable[[str], Pack]:
@@ -40,7 +43,7 @@ def load_packs(store: SqliteLog) -> Callable[[str], Pack]:
             blob = store.blob(digest)
             if blob is None:
                 raise LogError(f"the log names the pack {digest[:12]}… but does not hold it")
-            cache[digest] = Pack.from_blob(blob)
+            cache[digest] = Pack.from_blob(blob, cache_of(store.folder.parent))
         return cache[digest]
 
     return load
@@ -57,10 +60,15 @@ def recover(
     start = pipeline.last_number
     recovered = Recovered(pipeline, start)
     known = dict(store.outputs(pipeline.emitted))
+    earlier: list[Batch] = []
     for record in store.read(start):
         seq = pipeline.emitted
         outcome = pipeline.feed(record)
         recovered.replayed += 1
+        if isinstance(record.body, Batch) and record.body.source == DERIVED:
+            # What records of its own commit made is in the next one.
+            earlier, recovered.derived = recovered.derived, []
+        recovered.derived += outcome.derived
         for transition in outcome.transitions:
             seq += 1
             stands = known.get(seq)
@@ -70,6 +78,7 @@ def recover(
                 recovered.differing.append(transition)
         if on_outcome is not None:
             on_outcome(outcome)
+    recovered.derived = earlier + recovered.derived
     if pipeline.last_number != store.last_number:
         raise LogDamaged(pipeline.last_number + 1, "is missing")
     if recovered.differing:

@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ioc.model.batch import F64, I64, Bool
+from ioc.model.quality import QualityTests
 from ioc.model.text import Text
 from ioc.yamlfile import Duration
 
@@ -65,6 +66,7 @@ class Quantity(_Model):
     interval: Duration
     range: tuple[float, float]
     """What the instrument can physically measure; anything outside is bad quality."""
+    quality: QualityTests | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Quantity:
@@ -89,6 +91,8 @@ class SeriesEntry(_Model):
     conflict: Literal["replace", "keep-first", "reject"] = "replace"
     group: str | None = None
     """The wall's tile; by default the quantity's in the pack."""
+    quality: QualityTests | None = None
+    """Instead of the quantity's."""
 
     @field_validator("quantity")
     @classmethod
@@ -151,6 +155,9 @@ class Series:
     max_gap_us: int
     conflict: str
     group: str | None
+    quality: QualityTests | None = None
+    derived: bool = False
+    """Computed here from other series: nobody sends it, and it is silent when they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,33 +190,43 @@ class Registry:
         self.series: dict[str, Series] = {}
         for station in stations:
             for entry in station.series:
-                quantity = self.quantities[entry.quantity]
-                interval = entry.interval or quantity.interval
-                series = Series(
-                    id=f"{entry.domain}/{station.id}/{entry.quantity}",
-                    domain=entry.domain,
-                    station=station,
-                    quantity=entry.quantity,
-                    name=entry.name or quantity.name,
-                    unit=quantity.unit,
-                    unit_text=quantity.unit_text,
-                    resolution=entry.resolution or quantity.resolution,
-                    interval_us=interval,
-                    range=entry.range or quantity.range,
-                    datum=entry.datum,
-                    stale_after_us=entry.stale_after or 3 * interval,
-                    max_age_us=max(MAX_AGE_US, 3 * interval),
-                    max_gap_us=3 * interval,
-                    conflict=entry.conflict,
-                    group=entry.group,
-                )
-                self.series[series.id] = series
+                self.add(station, entry)
+
+    def add(
+        self, station: Station, entry: SeriesEntry, *, interval_us: int = 0, derived: bool = False
+    ) -> Series:
+        """One more series of a station; a derived one takes the interval of its inputs."""
+        quantity = self.quantities[entry.quantity]
+        interval = interval_us or entry.interval or quantity.interval
+        series = Series(
+            id=f"{entry.domain}/{station.id}/{entry.quantity}",
+            domain=entry.domain,
+            station=station,
+            quantity=entry.quantity,
+            name=entry.name or quantity.name,
+            unit=quantity.unit,
+            unit_text=quantity.unit_text,
+            resolution=entry.resolution or quantity.resolution,
+            interval_us=interval,
+            range=entry.range or quantity.range,
+            datum=entry.datum,
+            stale_after_us=entry.stale_after or 3 * interval,
+            max_age_us=max(MAX_AGE_US, 3 * interval),
+            max_gap_us=3 * interval,
+            conflict=entry.conflict,
+            group=entry.group,
+            quality=entry.quality or quantity.quality,
+            derived=derived,
+        )
+        self.series[series.id] = series
+        return series
 
     @cached_property
     def min_lead_us(self) -> int:
         """No deadline is ever set nearer than this after the sample or connection that sets it."""
         return min(
-            (min(s.stale_after_us, s.max_gap_us) for s in self.series.values()), default=NO_DEADLINE_US
+            (min(s.stale_after_us, s.max_gap_us) for s in self.series.values() if not s.derived),
+            default=NO_DEADLINE_US,
         )
 
     def columns(self, numbers: Mapping[str, int]) -> SeriesColumns:
@@ -229,7 +246,7 @@ class Registry:
             series = self.series.get(series_id)
             if series is None:
                 continue
-            columns.watched[number] = True
+            columns.watched[number] = not series.derived
             columns.interval_us[number] = series.interval_us
             columns.stale_after_us[number] = series.stale_after_us
             columns.max_age_us[number] = series.max_age_us

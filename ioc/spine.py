@@ -29,6 +29,7 @@ from ioc.model import (
     Batch,
     Body,
     Command,
+    Event,
     Input,
     Outcome,
     PackLoaded,
@@ -52,6 +53,8 @@ QUICK_COMMIT_S = 0.002
 COMMITS_REMEMBERED = 16
 CROWDED_PART = 0.8
 ROW_BYTES = 64
+EVENT_ROWS = 128
+"""What an event counts for in the queue: the memory of a large one."""
 OUTPUTS_WAIT_S = 0.05
 """How long transitions wait for a record to be written with."""
 GROUP_ROWS_MAX = 50_000
@@ -93,6 +96,7 @@ class Spine:
         store: SqliteLog,
         pipeline: Pipeline,
         pending: Sequence[Transition] = (),
+        derived: Sequence[Batch] = (),
         *,
         source_clock: bool,
         queue_rows_max: int,
@@ -136,6 +140,8 @@ class Spine:
         self._next_series = 1 + max(pipeline.numbers.values(), default=-1)
         self._registering: dict[str, int] = {}
         self._step_shown_until_us = 0
+        for batch in derived:
+            self.offer(batch)
         if ("clock_step", "clock") in pipeline.facts:
             self._step_shown_until_us = pipeline.now_us + CLOCK_STEP_SHOWN_US
 
@@ -220,7 +226,7 @@ class Spine:
     def _put(self, item: _Item, may_shed: bool) -> None:
         if may_shed and self._rows + item.rows > self._rows_max:
             for body in item.bodies:
-                if isinstance(body, Batch | Rejected):
+                if isinstance(body, Batch | Event | Rejected):
                     self.shed[body.source] = self.shed.get(body.source, 0) + _rows_of(body)
             return
         self._items.append(item)
@@ -420,6 +426,8 @@ class Spine:
         if isinstance(record.body, SeriesAdded):
             for _, series_id in record.body.items:
                 self._registering.pop(series_id, None)
+        for batch in outcome.derived:
+            self.offer(batch)
         for listener in self.listeners:
             listener(outcome)
         return outcome
@@ -515,4 +523,6 @@ def _rows_of(body: Body) -> int:
     """What a body counts for in the queue, by its memory: a quarantined payload for as many rows as it is long."""
     if isinstance(body, Batch):
         return len(body)
+    if isinstance(body, Event):
+        return EVENT_ROWS
     return 1 + len(body.payload) // ROW_BYTES if isinstance(body, Rejected) else 1

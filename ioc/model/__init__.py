@@ -19,6 +19,7 @@ from ioc.model.command import (
     SetUser,
     Verdict,
 )
+from ioc.model.event import Event
 from ioc.model.inputs import (
     PAYLOAD_KEPT_BYTES,
     Body,
@@ -51,6 +52,7 @@ __all__ = [
     "ChangeKind",
     "Command",
     "Condition",
+    "Event",
     "Flag",
     "Input",
     "Message",

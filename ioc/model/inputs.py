@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from ioc.model.batch import Batch
 from ioc.model.command import Command
+from ioc.model.event import Event
 
 PAYLOAD_KEPT_BYTES = 64 * 1024
 """How much of a rejected payload the log keeps; `Rejected.length` has the full length."""
@@ -81,10 +82,17 @@ class SeriesAdded:
 
 @dataclass(frozen=True, slots=True)
 class PackLoaded:
-    """Rules, registry and every setting a verdict depends on; the bytes lie in the log's `blob` under `hash`."""
+    """Rules, registry and every setting a verdict depends on; the bytes lie in the log's `blob` under `hash`.
+
+    `origin` is `folder`, or `posted` for rules that somebody sent in place of the folder's.
+    """
 
     hash: str
     name: str
+    origin: Literal["folder", "posted"] = "folder"
+    actor: str = ""
+    """Login name of who brought it in; empty where the machine itself found the folder changed."""
+    actor_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +111,7 @@ class Tick:
     """A deadline was due."""
 
 
-Body = Batch | Rejected | Command | PackLoaded | SeriesAdded | SourceState | SystemFact | Tick
+Body = Batch | Rejected | Command | Event | PackLoaded | SeriesAdded | SourceState | SystemFact | Tick
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ class Past:
         entries = self.cells.get(cell)
         if entries is None:
             entries = self.cells[cell] = array("q", (_EVER << _BITS,))
+        # What a neighbour's sample brought about may be of an earlier event time.
+        event_us = max(event_us, entries[-1] >> _BITS)
         entries.append(event_us << _BITS | mask)
         # The entry at the bound stays: it says what was on when the span begins.
         last, bound = len(entries) - 1, (event_us - SPAN_US + 1) << _BITS

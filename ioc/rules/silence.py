@@ -158,12 +158,20 @@ class Watchdog:
         late_us = np.where(connected & (old_us != NEVER), old_due_us, NO_DEADLINE_US)
         return np.minimum(stale_us, NO_DEADLINE_US), np.minimum(silent_us, NO_DEADLINE_US), late_us
 
-    def feed(self, batch: Batch, source: int, now_us: int, found: list[Found]) -> None:
-        """Rows that are new in their series' order feed it, fresh or backlog, whatever their quality."""
-        self._next_us = min(self._next_us, now_us + self._lead_us)
-        begin = self._feed_few(batch, source, now_us) if len(batch) <= kernels.FEW else 0
-        if begin == len(batch):
-            return
+    def feed(self, batch: Batch, source: int, now_us: int | I64, found: list[Found]) -> None:
+        """Rows that are new in their series' order feed it, fresh or backlog, whatever their quality.
+
+        `now_us` is when: one time, or of each row (n,) where none is backlog.
+        """
+        if isinstance(now_us, int):
+            self._next_us = min(self._next_us, now_us + self._lead_us)
+            begin = self._feed_few(batch, source, now_us) if len(batch) <= kernels.FEW else 0
+            if begin == len(batch):
+                return
+        else:
+            self._next_us = min(self._next_us, int(now_us[0]) + self._lead_us)
+            begin = 0
+        when_us = np.broadcast_to(now_us, len(batch))
         row = np.arange(begin, len(batch))
         series, flags = batch.series[begin:].astype(np.int64), batch.flags[begin:]
         plain = not (flags & _PLAIN_NOT).any()
@@ -173,17 +181,18 @@ class Watchdog:
         marked = bool(self._marked.take(series).any())
         fresh = flags & _BACKLOG == 0
         if marked and self._silent[series].any():
-            self._end(series, fresh, row, now_us, found)
-        self.heard_us[series] = now_us
+            self._end(series, fresh, row, when_us, found)
+        when_us = when_us[row]
+        self.heard_us[series] = when_us
         self.source[series] = source
         # Nothing of a series that was just fed is due before it turns stale.
-        self.due_us[series] = np.minimum(self._stale_after_us.take(series) + now_us, NO_DEADLINE_US)
+        self.due_us[series] = np.minimum(self._stale_after_us.take(series) + when_us, NO_DEADLINE_US)
         if plain and not marked:
             return
         self.stale[series] = False
         last = kernels.last_of_each(series)
         self.bad[series[last]] = flags[last] & _BAD != 0
-        self._age(series, fresh, last, now_us)
+        self._age(series, fresh, last, int(when_us[0]) if len(when_us) else 0)
         self._marked[series] = self._silent[series] | self.bad[series] | (self.old_us[series] != NEVER)
 
     def _feed_few(self, batch: Batch, source: int, now_us: int) -> int:
@@ -211,15 +220,14 @@ class Watchdog:
         self._refresh(old)
         self._next_us = min(self._next_us, int(self.due_us[old].min(initial=NO_DEADLINE_US)))
 
-    def _end(self, series: Index, fresh: Bool, row: Index, now_us: int, found: list[Found]) -> None:
-        """What was silent speaks, what was late is on time."""
+    def _end(self, series: Index, fresh: Bool, row: Index, when_us: I64, found: list[Found]) -> None:
+        """What was silent speaks, what was late is on time; `when_us` by the row of the batch."""
         for watch in self.rules:
             ends = watch.on[series] if isinstance(watch.rule, NoDataRule) else watch.on[series] & fresh
             at = np.flatnonzero(ends)
             at = at[kernels.first_of_each(series[at])]
             which = series[at]
-            until_us = np.full(len(at), now_us)
-            self._tell(ChangeKind.CLEAR, watch, which, row[at], until_us, now_us, found)
+            self._tell(ChangeKind.CLEAR, watch, which, row[at], when_us[row[at]], int(when_us[-1]), found)
             watch.on[which] = False
         touched = np.unique(series)
         self._silent[touched] = False

@@ -43,6 +43,19 @@ WAYS = st.lists(st.sampled_from([IN_ROUNDS, 2, ONE_BY_ONE]), min_size=1, max_siz
 """Taken in turn from event to event."""
 
 
+NEAR = {
+    number: [
+        other
+        for name, other in NUMBERS.items()
+        if other != number
+        and name.split("/")[::2] == series.split("/")[::2]
+        and WORLD.series[name].station.lat == WORLD.series[series].station.lat
+    ]
+    for series, number in NUMBERS.items()
+}
+"""Gauges of one quantity: all stations of this world stand in one place."""
+
+
 def new_engine() -> Engine:
     engine = Engine(Registry((), {}), {}, {})
     engine.rebuild(WORLD, RULES, NUMBERS, START)
@@ -50,7 +63,7 @@ def new_engine() -> Engine:
 
 
 def new_oracle() -> Oracle:
-    return Oracle(WORLD, RULES, NUMBERS, START)
+    return Oracle(WORLD, RULES, NUMBERS, START, near=NEAR)
 
 
 def feed_by(way: int, engine: Engine, event: Event, cuts: Sequence[int] = ()) -> list[Change]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.rule_world import START, S, limit
+from support.rule_world import START, S, limit, rules
 
 from ioc.model import Flag
+from ioc.rules.samples import RETRACTED
 
 THREE = limit(
     "flood", {1: {"limit": 4, "deadband": 1}, 2: {"limit": 6, "deadband": 1}, 3: {"limit": 8, "deadband": 1}}
@@ -283,3 +284,96 @@ def test_a_running_delay_outlives_another_pack(desk: Any, brief: Any) -> None:
     d.row(10, 5)
     d.load(15, limit("first", {1: {"limit": 50}}), DELAYED)
     assert brief(d.row(20, 5)) == [("onset", 1)]
+
+
+COUNTED = limit("flood", {1: {"limit": 4, "deadband": 1, "times": 3, "within": "50s"}})
+
+
+def test_a_reset_of_its_own_takes_the_place_of_the_deadband(desk: Any, brief: Any) -> None:
+    d = desk(limit("flood", {1: {"limit": 4, "reset": 2.5}}))
+    assert brief(d.row(0, 4)) == [("onset", 1)]
+    assert d.row(10, 2.5) == []
+    assert brief(d.row(20, 2.49)) == [("clear", 0)]
+
+
+def test_levels_fall_one_by_one_each_after_its_own_delay(desk: Any, brief: Any) -> None:
+    d = desk(limit("flood", {1: {"limit": 4, "off_delay": "40s"}, 2: {"limit": 6, "off_delay": "20s"}}))
+    d.row(0, 6)
+    said = [brief(d.row(t, 3)) for t in (10, 20, 30, 40, 50)]
+    assert said == [[], [], [("level_down", 1)], [], [("clear", 0)]]
+
+
+def test_the_nth_sample_beyond_raises_whatever_lies_between(desk: Any, brief: Any) -> None:
+    d = desk(COUNTED)
+    assert [d.row(t, v, f) for t, v, f in ((0, 5, 0), (10, 0, 0), (20, 4, 0), (30, 4, Flag.BAD))] == [[]] * 4
+    assert brief(d.row(50, 4)) == [("onset", 1)]
+    assert brief(d.row(60, 0)) == [("clear", 0)]
+    assert d.row(70, 5) == []
+
+
+def test_a_sample_longer_ago_than_the_window_counts_no_more(desk: Any, brief: Any) -> None:
+    d = desk(COUNTED)
+    assert [d.row(t, 5) for t in (0, 20)] == [[], []]
+    assert d.row(50.000001, 5) == []
+    assert brief(d.row(60, 5)) == [("onset", 1)]
+
+
+def test_a_count_outlives_another_pack(desk: Any, brief: Any) -> None:
+    d = desk(COUNTED)
+    d.row(0, 5)
+    d.row(10, 5)
+    d.load(15, limit("first", {1: {"limit": 50}}), COUNTED)
+    assert brief(d.row(20, 5)) == [("onset", 1)]
+
+
+def test_a_retracted_sample_is_a_correction_also_where_the_next_one_clears(desk: Any, brief: Any) -> None:
+    d = desk(THREE)
+    d.row(0, 0)
+    d.row(10, 9)
+    (correction,) = d.row(20, 9, Flag.LATE | Flag.BAD | RETRACTED, event_s=10)
+    assert (correction.kind, correction.level, correction.detail) == ("correction", 0, "spike")
+    assert brief(d.row(20, 0)) == [("clear", 0)]
+    assert d.row(30, 0, Flag.LATE | Flag.BAD | RETRACTED, event_s=20) != []
+
+
+def test_a_retracted_sample_counts_for_nothing(desk: Any, brief: Any) -> None:
+    d = desk(COUNTED)
+    d.row(0, 5)
+    d.row(10, 50)
+    assert d.row(20, 50, Flag.LATE | Flag.BAD | RETRACTED, event_s=10) == []
+    assert d.row(20, 5) == []
+    assert brief(d.row(30, 5)) == [("onset", 1)]
+
+
+def test_what_an_uncertain_sample_brings_about_says_so(desk: Any) -> None:
+    (onset,) = desk(THREE).row(0, 4, Flag.UNCERTAIN)
+    assert onset.detail == "uncertain: sensor"
+
+
+PERIOD = {"name": {"vi": "v", "en": "e"}, "months": [6], "limits": {1: 3}}
+
+
+@pytest.mark.parametrize(
+    ("levels", "more", "sentence"),
+    [
+        ({1: {"limit": 4, "deadband": 1, "reset": 3}}, {}, "give one of them"),
+        ({1: {"limit": 4, "reset": 5}}, {}, "lies above its limit"),
+        ({1: {"limit": 4, "reset": 3}}, {"direction": "down"}, "lies below its limit"),
+        ({1: {"limit": 4}, 2: {"limit": 6, "deadband": 2.5}}, {}, "deadband wider than the gap"),
+        ({1: {"limit": 4}, 2: {"limit": 6, "reset": 3}}, {}, "reset wider than the gap"),
+        ({1: {"limit": 4, "times": 3}}, {}, "go together"),
+        ({1: {"limit": 4, "within": "1min"}}, {}, "go together"),
+        ({1: {"limit": 4, "times": 3, "within": "1min", "on_delay": "1s"}}, {}, "two ways to wait"),
+        ({1: {"limit": 4}}, {"periods": [{**PERIOD, "months": []}]}, "must say when it holds"),
+        ({1: {"limit": 4}}, {"periods": [{**PERIOD, "hours": [5, 5]}]}, "the whole day is 0 to 24"),
+        ({2: {"limit": 4}}, {"periods": [PERIOD]}, "which levels lacks"),
+        ({1: {"limit": 4}}, {"periods": [PERIOD], "stations": {"a": {1: 5}}}, "write a rule of its own"),
+        ({1: {"limit": 1}, 2: {"limit": 2}}, {"periods": [PERIOD]}, "worse from level to level"),
+        ({1: {"limit": 1}, 2: {"limit": 4, "deadband": 2}}, {"periods": [PERIOD]}, "wider than the gap"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_a_sentence(
+    levels: dict[int, Any], more: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        rules(limit("flood", levels, **more))

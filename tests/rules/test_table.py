@@ -11,7 +11,7 @@ from ioc.rules.table import limit_table, watches
 
 def test_cells_lie_by_series_then_in_pack_order() -> None:
     table = limit_table(WORLD, RULES, NUMBERS)
-    cells = [(int(s), table.rules[r].id) for s, r in zip(table.series, table.rule, strict=True)]
+    cells = [(int(s), table.rules[r].id) for s, r in zip(table.channel, table.rule, strict=True)]
     assert cells == [
         (0, "at_once"), (0, "delayed"), (0, "low"),
         (1, "at_once"), (1, "delayed"), (1, "low"),
@@ -31,7 +31,7 @@ def test_what_is_judged_downwards_is_negated() -> None:
     table = limit_table(WORLD, RULES, NUMBERS)
     at_b = table.limit[8].tolist()
     assert at_b == [-2.5, -1.0, np.inf, np.inf]
-    assert table.reset[8].tolist() == [-3.0, -4.0, -np.inf, -np.inf]
+    assert table.reset[8].tolist() == [-3.0, -2.5, -np.inf, -np.inf]
 
 
 def test_a_series_without_a_limit_in_force_has_no_cell() -> None:
@@ -44,7 +44,7 @@ def test_a_series_without_a_limit_in_force_has_no_cell() -> None:
         )
     )
     table = limit_table(world, flood, {"disaster/a/level": 4, "disaster/b/level": 1, "disaster/c/level": 0})
-    assert table.series.tolist() == [4]
+    assert table.channel.tolist() == [4]
     assert len(table.start) == 5
 
 

@@ -15,6 +15,7 @@ from ioc.model import (
     Batch,
     Body,
     Condition,
+    Event,
     Input,
     PackLoaded,
     Reason,
@@ -89,6 +90,9 @@ def same(one: Any, other: Any) -> bool:
         return head and same(one.body, other.body)
     if isinstance(one, Batch) and isinstance(other, Batch):
         return one.equals(other)
+    if isinstance(one, Event) and isinstance(other, Event):
+        # Facts hold 1, 1.0 and True apart, which Python does not.
+        return one == other and repr(one) == repr(other)
     if isinstance(one, SystemFact | Transition):
         names = type(one).__match_args__
         return type(one) is type(other) and all(
@@ -144,7 +148,30 @@ commands = st.one_of(
     st.builds(AddToken, actor=text, actor_name=text, key=text, token=text, digest=text),
     st.builds(RevokeToken, actor=text, actor_name=text, key=text, token=text),
 )
+facts = st.dictionaries(
+    text,
+    st.recursive(
+        st.one_of(st.none(), st.booleans(), int64, st.floats(allow_nan=False, allow_infinity=False), text),
+        lambda parts: st.lists(parts, max_size=3) | st.dictionaries(text, parts, max_size=3),
+        max_leaves=5,
+    ),
+    max_size=4,
+)
+events = st.builds(
+    Event,
+    source=text,
+    domain=st.sampled_from(["environment", "disaster", "energy"]),
+    station=text,
+    kind=text,
+    id=text,
+    revision=st.integers(1, 2**53),
+    start_us=int64,
+    end_us=int64,
+    received_us=int64,
+    facts=facts,
+)
 bodies = st.one_of(
+    events,
     batches(),
     commands,
     st.builds(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ioc.model import Batch, Change, Flag, SourceState, SystemFact
 from ioc.registry import Quantity, Registry, Station
+from ioc.rules.samples import RETRACTED
 from ioc.rules.spec import Rule, RulesFile
 
 S = 1_000_000
@@ -93,7 +94,7 @@ RULES = rules(
     ),
     limit(
         "low",
-        {1: {"limit": 2, "deadband": 0.5, "on_delay": "10s"}, 2: {"limit": 0, "deadband": 3}},
+        {1: {"limit": 2, "deadband": 0.5, "on_delay": "10s"}, 2: {"limit": 0, "deadband": 1.5}},
         direction="down",
         stations={"a": {1: 1.5}, "b": {1: 2.5, 2: 1}},
     ),
@@ -102,6 +103,29 @@ RULES = rules(
     {"id": "rain_silent", "kind": "no_data", "priority": 2, "series": {"quantities": ["rain"]}},
     {"id": "old", "kind": "too_late", "priority": 3},
     limit("off", {1: {"limit": 1}}, enabled=False),
+)
+
+
+WIDER = registry({"a": ["level", "rain"], "b": ["level"], "c": ["level", "wind"]}, {"rain": "30s"})
+"""A world for limits alone: three gauges near each other."""
+OFFSET_US = 7 * 3_600 * S
+NEAR = {0: (2, 3), 2: (0, 3), 3: (0, 2)}
+WIDER_RULES = rules(
+    limit("at_once", {1: {"limit": 4, "deadband": 1}, 2: {"limit": 6, "reset": 5}, 4: {"limit": 8}}),
+    limit("counted", {1: {"limit": 3, "times": 3, "within": "30s"}, 2: {"limit": 6, "priority": 2, "deadband": 3},
+                      3: {"limit": 7, "times": 2, "within": "10s", "off_delay": "10s", "priority": 1}},
+          series={"quantities": ["level"]}),
+    limit("dated", {1: {"limit": 5, "deadband": 1, "priority": 3}, 2: {"limit": 7, "priority": 2, "on_delay": "10s"}},
+          periods=[{"name": TEXT, "hours": [5, 6], "limits": {1: 2}},
+                   {"name": TEXT, "weekdays": [3, 4], "limits": {1: 4, 2: 6}},
+                   {"name": TEXT, "months": [11, 12], "hours": [22, 5], "limits": {2: 9}}],
+          series={"quantities": ["level"]}),
+    limit("low", {1: {"limit": 3, "reset": 4, "priority": 2, "times": 2, "within": "60s"}, 2: {"limit": 1, "priority": 1}},
+          direction="down", series={"stations": ["a", "b"]}, periods=[{"name": TEXT, "hours": [6, 22], "limits": {1: 2.5}}]),
+    limit("trusting", {1: {"limit": 8, "priority": 1}}, doubtful=False),
+)  # fmt: skip
+assert START % (86_400 * S) == 80_000 * S, (
+    "22:13 UTC on a Tuesday in November, 5:13 of Wednesday seven hours ahead"
 )
 
 
@@ -142,12 +166,15 @@ Event = Rows | Other
 
 _KINDS = st.sampled_from(
     [0] * 12
-    + [int(Flag.UNCERTAIN), int(Flag.BAD), int(Flag.BAD | Flag.OUT_OF_RANGE)]
+    + [int(Flag.UNCERTAIN)] * 2
+    + [int(Flag.BAD), int(Flag.BAD), int(Flag.BAD | Flag.OUT_OF_RANGE)]
     + [int(Flag.BACKLOG)] * 4
     + [int(Flag.BACKLOG | Flag.BAD)]
     + [int(Flag.LATE)] * 2
     + [int(Flag.REVISED)] * 2
     + [int(Flag.LATE | Flag.BAD)]
+    + [int(Flag.LATE | Flag.BAD) | RETRACTED] * 2
+    + [int(Flag.LATE | Flag.UNCERTAIN)]
     + [int(f) for f in (Flag.REPEAT, Flag.TOO_LATE, Flag.FUTURE, Flag.CONFLICT, Flag.LAST_KNOWN)]
 )
 _VALUES = st.sampled_from([i / 2 for i in range(-2, 20)])

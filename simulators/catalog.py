@@ -1,4 +1,4 @@
-"""The series of a pack, read as plain data: what to publish, how often and how finely."""
+"""The series of a pack, read as plain data: what to publish, how often and how finely; and its limits by name."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ class Series:
     interval_us: int
     low: float
     high: float
+    lat: float | None = None
+    lon: float | None = None
 
     @cached_property
     def id(self) -> str:
@@ -54,6 +56,37 @@ class Series:
         return round(round(bounded / self.resolution) * self.resolution, self.decimals)
 
 
+@dataclass(frozen=True)
+class Rule:
+    """One rule as the simulators see it: what it is about, and its limits as if all of them were enabled.
+
+    `limits` is empty for every kind but `limit`, and for limits that are no plain numbers.
+    """
+
+    id: str
+    kind: str
+    up: bool
+    selector: dict[str, tuple[str, ...]]
+    limits: dict[int, float]
+    stations: dict[str, dict[int, float]]
+
+    def matches(self, series: Series) -> bool:
+        """Whether it judges this series: all lists given must hold it, `ids` adds single ones."""
+        lists = {"domains": series.domain, "stations": series.station, "quantities": series.quantity}
+        given = [name for name in lists if self.selector.get(name)]
+        if series.id in self.selector.get("ids", ()):
+            return True
+        return bool(given) and all(lists[name] in self.selector[name] for name in given)
+
+    def limits_of(self, series: Series) -> dict[int, float]:
+        """Level → limit; a station that is listed has only what it lists."""
+        return self.stations.get(series.station, self.limits) if self.matches(series) else {}
+
+    def passed(self, limit: float, value: float) -> bool:
+        """Whether a value is at a limit or beyond."""
+        return value >= limit if self.up else value <= limit
+
+
 def read(folder: Path) -> tuple[Series, ...]:
     """Every series of a pack's folder, in the order of its files. Raises CatalogError."""
     try:
@@ -62,7 +95,7 @@ def read(folder: Path) -> tuple[Series, ...]:
             s for file in sorted((folder / "stations").glob("*.yaml")) for s in _load(file)["stations"]
         ]
         found = tuple(
-            _series(station["id"], entry, quantities[entry["quantity"]])
+            _series(station, entry, quantities[entry["quantity"]])
             for station in stations
             for entry in station["series"]
         )
@@ -75,24 +108,59 @@ def read(folder: Path) -> tuple[Series, ...]:
     return found
 
 
+def read_rules(folder: Path) -> tuple[Rule, ...]:
+    """Every rule of a pack's folder that names its series. Raises CatalogError."""
+    try:
+        entries = [r for file in sorted((folder / "rules").glob("*.yaml")) for r in _load(file)["rules"]]
+        return tuple(_rule(entry) for entry in entries if isinstance(entry.get("series"), dict))
+    except (OSError, yaml.YAMLError) as error:
+        raise CatalogError(f"{folder}: its rules cannot be read: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CatalogError(f"{folder}: rules not as expected ({type(error).__name__}: {error})") from error
+
+
+def _rule(entry: dict[str, Any]) -> Rule:
+    plain = entry["kind"] == "limit" and not entry.get("value")
+    levels = {k: level.get("limit") for k, level in entry["levels"].items()} if plain else {}
+    stations = (entry.get("stations") or {}) if plain else {}
+    return Rule(
+        id=entry["id"],
+        kind=entry["kind"],
+        up=entry.get("direction", "up") == "up",
+        selector={name: tuple(names) for name, names in entry["series"].items()},
+        limits=_numbers(levels),
+        stations={
+            name: _numbers({k: v.get("value") if isinstance(v, dict) else v for k, v in own.items()})
+            for name, own in stations.items()
+        },
+    )
+
+
+def _numbers(limits: dict[int, Any]) -> dict[int, float]:
+    return {level: float(v) for level, v in sorted(limits.items()) if isinstance(v, int | float)}
+
+
 def _load(file: Path) -> Any:
     return yaml.load(file.read_text("utf-8"), Loader=_LOADER)
 
 
-def _series(station: str, entry: dict[str, Any], quantity: dict[str, Any]) -> Series:
+def _series(station: dict[str, Any], entry: dict[str, Any], quantity: dict[str, Any]) -> Series:
     low, high = entry.get("range") or quantity["range"]
     return Series(
         domain=entry["domain"],
-        station=station,
+        station=station["id"],
         quantity=entry["quantity"],
         resolution=float(entry.get("resolution") or quantity["resolution"]),
-        interval_us=_duration_us(entry.get("interval") or quantity["interval"]),
+        interval_us=duration_us(entry.get("interval") or quantity["interval"]),
         low=float(low),
         high=float(high),
+        lat=station.get("lat"),
+        lon=station.get("lon"),
     )
 
 
-def _duration_us(text: str) -> int:
+def duration_us(text: str) -> int:
+    """`10min`, `1h 30min`: microseconds. Raises ValueError."""
     parts = _DURATION.findall(text)
     total = sum(round(float(number) * _UNITS_US[unit]) for number, unit in parts)
     if total <= 0:

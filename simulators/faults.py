@@ -12,6 +12,10 @@ from simulators.payload import Sample, encode
 
 LATE_US = 40 * 60 * 1_000_000
 """How old a late reading is: beyond the half hour in which the monitor calls a reading fresh."""
+CLOCK_US = 7 * 3600 * 1_000_000
+"""A logger that sends the province's local time as UTC stamps its readings seven hours ahead."""
+DRIFT_STEPS_H = 20
+"""Steps of its resolution by which a drifting sensor shows more each hour: 0.2 m on a gauge of 1 cm."""
 SPIKE_SHARE = 0.1
 MALFORMED_SHARE = 0.2
 
@@ -22,6 +26,8 @@ class Kind(StrEnum):
     SILENCE = "silence"
     SPIKE = "spike"
     STUCK = "stuck"
+    DRIFT = "drift"
+    CLOCK = "clock"
     LATE = "late"
     DUPLICATE = "duplicate"
     MALFORMED = "malformed"
@@ -59,16 +65,19 @@ class Fault:
         return self.station in ("", series.station) and self.quantity in ("", series.quantity)
 
 
-def inject(faults: Sequence[Fault], sample: Sample, stuck_at: float, seed: int) -> list[Sample | Broken]:
-    """What leaves the gateway instead of one reading; `stuck_at` is what the sensor showed when it stuck."""
-    out: list[Sample | Broken] = [sample]
+def inject(
+    faults: Sequence[Fault], given: Sample | Broken, stuck_at: float, seed: int, age_us: int = 0
+) -> list[Sample | Broken]:
+    """What leaves the gateway instead of what was given; `stuck_at` is what the sensor showed `age_us` ago, when it
+    broke."""
+    out: list[Sample | Broken] = [given]
     for fault in faults:
-        if fault.matches(sample.series):
-            out = [made for part in out for made in _one(fault.kind, part, stuck_at, seed)]
+        if fault.matches(given.series):
+            out = [made for part in out for made in _one(fault.kind, part, stuck_at, seed, age_us)]
     return out
 
 
-def _one(kind: Kind, part: Sample | Broken, stuck_at: float, seed: int) -> list[Sample | Broken]:
+def _one(kind: Kind, part: Sample | Broken, stuck_at: float, seed: int, age_us: int) -> list[Sample | Broken]:
     if kind is Kind.SILENCE:
         return []
     if kind is Kind.DUPLICATE:
@@ -78,6 +87,11 @@ def _one(kind: Kind, part: Sample | Broken, stuck_at: float, seed: int) -> list[
     series = part.series
     if kind is Kind.STUCK:
         return [Sample(series, part.t_us, stuck_at, part.quality)]
+    if kind is Kind.DRIFT:
+        off = DRIFT_STEPS_H * series.resolution * age_us / 3_600_000_000
+        return [Sample(series, part.t_us, series.quantised(part.value + off), part.quality)]
+    if kind is Kind.CLOCK:
+        return [Sample(series, part.t_us + CLOCK_US, part.value, part.quality)]
     if kind is Kind.LATE:
         return [Sample(series, part.t_us - LATE_US, part.value, part.quality)]
     chance = (unit(key(seed, series.id, kind), part.t_us) + 1.0) / 2.0

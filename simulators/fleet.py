@@ -11,11 +11,12 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from simulators import stations
 from simulators.catalog import Series
-from simulators.faults import Broken, Fault, inject
+from simulators.faults import Broken, Fault
 from simulators.noise import key, unit
 from simulators.payload import PREFIX, Sample, decode, encode_many
+from simulators.scene import Scene
+from simulators.storm import Storm
 from simulators.story import Story
 
 FIRST_US = 1_000_000
@@ -23,7 +24,6 @@ FIRST_US = 1_000_000
 HOLD_US = 60_000_000
 FRESH_US = 60_000_000
 """A hand's value whose stamp is further from now is not repeated; its series only pauses."""
-FAULTS_FROM_US = 10_000_000
 BEHIND_US = 5_000_000
 """A series that is later than this starts over from now instead of catching up."""
 ECHO_US = 60_000_000
@@ -32,7 +32,7 @@ ECHO_US = 60_000_000
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One MQTT message; `readings` says how many readings it bears."""
+    """One MQTT message; `readings` says how many readings it bears, an event none."""
 
     topic: str
     payload: bytes
@@ -58,6 +58,7 @@ class Fleet:
         seed: int,
         start_us: int,
         story: Story | None = None,
+        storm: Storm | None = None,
         faults: Sequence[Fault] = (),
         rate: float = 0.0,
         speed: float = 1.0,
@@ -65,11 +66,11 @@ class Fleet:
     ) -> None:
         """`rate` is readings a second over all (0: by each series' interval); `batch` joins those of a series."""
         self.series = tuple(series)
-        self._seed, self._start_us, self._last_us = seed, start_us, start_us
-        self._story, self._speed, self._batch = story, speed, batch
+        self._seed, self._last_us, self._batch = seed, start_us, batch
+        self._scene = Scene(seed, start_us, story=story, storm=storm, faults=faults, speed=speed)
+        self._news = deque(storm.revisions if storm else ())
         everyone = round(len(self.series) * 1_000_000 / rate) if rate > 0 else 0
         self._interval_us = [everyone or max(1, round(s.interval_us / speed)) for s in self.series]
-        self._faulty = [tuple(f for f in faults if f.matches(s)) for s in self.series]
         self._heap = [(start_us + self._spread(i), i) for i in range(len(self.series))]
         heapq.heapify(self._heap)
         self._held: dict[str, Hold] = {}
@@ -110,6 +111,9 @@ class Fleet:
                 else:
                     out.append(Outgoing(part.series.topic, encode_many([part]), 1))
         out += [Outgoing(topic, encode_many(samples), len(samples)) for topic, samples in joined.items()]
+        while self._news and self._news[0].t_us <= self._scene.model_us(now_us):
+            news = self._news.popleft()
+            out.append(Outgoing(news.outage.topic, self._scene.told(news), 0))
         for message in out:
             self._remember(message, now_us)
         return out
@@ -139,7 +143,7 @@ class Fleet:
         step = now_us - self._last_us
         if step < 0:
             self._heap = [(due_us + step, index) for due_us, index in self._heap]
-            self._start_us += step
+            self._scene.start_us += step
         self._last_us = now_us
         while self._echoes and self._echoes[0][0] <= now_us:
             _, name = self._echoes.popleft()
@@ -161,18 +165,4 @@ class Fleet:
                     return []
                 return [Sample(series, t_us, hold.value, hold.quality)]
             del self._held[series.id]
-        elapsed_us = t_us - self._start_us
-        shown: float | None = stations.value(self._seed, series, self._model_us(t_us))
-        if self._story is not None and shown is not None:
-            shown = self._story.value(series.id, elapsed_us, shown)
-        if shown is None:
-            return []
-        sample = Sample(series, t_us, series.quantised(shown))
-        faults = self._faulty[index]
-        if not faults or elapsed_us < FAULTS_FROM_US:
-            return [sample]
-        stuck_at = stations.value(self._seed, series, self._model_us(self._start_us + FAULTS_FROM_US))
-        return inject(faults, sample, stuck_at, self._seed)
-
-    def _model_us(self, t_us: int) -> int:
-        return self._start_us + round((t_us - self._start_us) * self._speed)
+        return self._scene.parts(series, t_us)

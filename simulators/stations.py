@@ -111,6 +111,9 @@ BASES: dict[tuple[str, str], float] = {
 }
 """What one station has of its own; a series named here has no further spread."""
 
+MEAN_M3S = {"lao_cai": 620.0, "bao_ha": 780.0, "yen_bai": 930.0}
+"""What a river carries at its calm level; elsewhere `OTHER_M3S`."""
+OTHER_M3S = 140.0
 PLANT_MW = {
     "ngoi_phat": 84.0, "muong_hum": 32.0, "bac_ha_hpp": 90.0, "thac_ba": 120.0, "su_pan_2": 34.5, "ta_thang": 60.0,
 }  # fmt: skip
@@ -192,8 +195,7 @@ def _gust(seed: int, station: str, t_us: int) -> float:
 
 def _discharge(seed: int, station: str, t_us: int) -> float:
     above = _plain(seed, station, "water_level", t_us) - BASES.get((station, "water_level"), 50.0)
-    mean = {"lao_cai": 620.0, "bao_ha": 780.0, "yen_bai": 930.0}.get(station, 140.0)
-    return mean * (1.0 + 0.5 * above)
+    return MEAN_M3S.get(station, OTHER_M3S) * (1.0 + 0.5 * above)
 
 
 def _outflow(seed: int, station: str, t_us: int) -> float:
@@ -238,9 +240,7 @@ def _interpolated(table: tuple[tuple[float, float], ...], x: float) -> float:
     return table[-1][1]
 
 
-def _rain(hours: int) -> Callable[[int, str, int], float]:
-    slots = 6 * hours
-
+def _rain(slots: int) -> Callable[[int, str, int], float]:
     def rain(seed: int, station: str, t_us: int) -> float:
         source = key(seed, station, "rain")
         slot, rest = divmod(t_us, SLOT_US)
@@ -273,9 +273,11 @@ DERIVED: dict[str, Callable[[int, str, int], float]] = {
     "oil_temp": _oil,
     "winding_temp": _winding,
     "aqi": _index,
-    "rain_1h": _rain(1),
-    "rain_3h": _rain(3),
-    "rain_6h": _rain(6),
-    "rain_24h": _rain(24),
-    "rain_72h": _rain(72),
+    "rain_10min": _rain(1),
+    "rain_1h": _rain(6),
+    "rain_3h": _rain(18),
+    "rain_6h": _rain(36),
+    "rain_12h": _rain(72),
+    "rain_24h": _rain(144),
+    "rain_72h": _rain(432),
 }

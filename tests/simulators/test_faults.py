@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from simulators.catalog import Series
-from simulators.faults import LATE_US, Broken, Fault, Kind, inject
+from simulators.faults import CLOCK_US, LATE_US, Broken, Fault, Kind, inject
 from simulators.payload import Sample
 
 SERIES = Series("disaster", "sa_pa", "temperature", 0.1, 1_000_000, -20.0, 55.0)
@@ -52,6 +52,25 @@ def test_a_stuck_sensor_keeps_its_value_and_moves_its_stamp() -> None:
 def test_a_late_reading_is_older_than_half_an_hour() -> None:
     assert LATE_US > 1_800_000_000
     assert inject([Fault(Kind.LATE)], SAMPLE, 0.0, 1) == [Sample(SERIES, SAMPLE.t_us - LATE_US, 18.2)]
+
+
+def test_a_drifting_sensor_is_off_by_more_each_hour_in_whole_steps() -> None:
+    for hours, shown in ((0, 18.2), (1, 20.2), (5, 28.2), (100, 55.0)):
+        sent = inject([Fault(Kind.DRIFT)], SAMPLE, 17.0, 1, hours * 3_600_000_000)
+        assert sent == [Sample(SERIES, SAMPLE.t_us, shown)]
+
+
+def test_a_wrong_clock_sends_local_time_as_utc() -> None:
+    assert CLOCK_US == 7 * 3_600_000_000
+    assert inject([Fault(Kind.CLOCK)], SAMPLE, 0.0, 1) == [Sample(SERIES, SAMPLE.t_us + CLOCK_US, 18.2)]
+
+
+def test_what_is_broken_already_may_be_silenced_and_sent_twice_but_not_mended() -> None:
+    broken = Broken(SERIES, b"ERR 07")
+    assert inject([Fault(Kind.SILENCE)], broken, 0.0, 1) == []
+    assert inject([Fault(Kind.DUPLICATE)], broken, 0.0, 1) == [broken, broken]
+    for kind in (Kind.STUCK, Kind.DRIFT, Kind.CLOCK, Kind.LATE, Kind.SPIKE, Kind.MALFORMED):
+        assert inject([Fault(kind)], broken, 0.0, 1, 3_600_000_000) == [broken]
 
 
 def test_spikes_are_rare_and_within_the_range() -> None:

@@ -11,6 +11,7 @@ import pytest
 from simulators.catalog import Series
 from simulators.faults import Fault
 from simulators.fleet import HOLD_US, Fleet, Outgoing
+from simulators.storm import Storm
 from simulators.story import RIVER, SILENT, Story
 
 S = 1_000_000
@@ -109,6 +110,57 @@ def test_the_story_runs_through_the_fleet(province: tuple[Series, ...], by_id: d
         quiet = [(p["t"] * 1000 - START_US) / S for p in sent(messages, f"ioc/v1/{series_id}")]
         assert not [t for t in quiet if 40 <= t < 90]
         assert [t for t in quiet if 90 <= t < 96]
+
+
+def test_the_storm_runs_through_the_fleet_at_its_speed(province: tuple[Series, ...]) -> None:
+    """At 7,200 an hour of the storm is half a second, its fortieth hour the twentieth second."""
+    gauges = tuple(s for s in province if s.station == "lao_cai" and s.quantity == "water_level")
+    storm = Storm(1, START_US, province)
+    messages = run(fleet(gauges, storm=storm, speed=7_200.0, rate=4.0), 60, step_us=S // 2)
+    river = {(p["t"] * 1000 - START_US) / S: p["v"] for p in sent(messages, RIVER_TOPIC)}
+    assert max(v for t, v in river.items() if t < 4) < 80.0
+    assert max(river.values()) > 86.0
+    assert 18 < max(river, key=lambda t: river[t]) < 32
+    assert max(v for t, v in river.items() if t > 55) < 81.0
+
+
+def test_outages_are_told_when_they_happen_in_times_of_the_wire(province: tuple[Series, ...]) -> None:
+    feeders = tuple(s for s in province if s.quantity == "current")
+    storm = Storm(1, START_US, province)
+    messages = run(fleet(feeders, storm=storm, speed=7_200.0, rate=5.0), 40, step_us=S // 10)
+    told = [(m.topic, json.loads(m.payload)) for m in messages if "/event/" in m.topic]
+    assert len(told) == len(storm.revisions)
+    assert all(m.readings == 0 for m in messages if "/event/" in m.topic)
+    for (topic, event), news in zip(told, storm.revisions, strict=True):
+        outage = news.outage
+        assert topic == f"ioc/v1/energy/{outage.station}/event/outage"
+        assert event["start"] == (START_US + (outage.from_us - START_US) // 7_200) // 1000
+        assert (event["end"] is None) == (not news.ended)
+        assert event["revision"] == news.number
+    begun = {(e["id"], e["revision"]) for _, e in told}
+    assert len(begun) == len(told)
+
+
+def test_a_revision_is_not_told_before_its_time(province: tuple[Series, ...]) -> None:
+    storm = Storm(1, START_US, province)
+    of = fleet(province[:1], storm=storm)
+    first = storm.revisions[0]
+    assert not [m for m in of.due(first.t_us - 1) if "/event/" in m.topic]
+    assert [m.payload for m in of.due(first.t_us) if "/event/" in m.topic] == [
+        first.payload(first.outage.from_us, first.outage.to_us)
+    ]
+    assert not [m for m in of.due(first.t_us + 1) if "/event/" in m.topic]
+
+
+def test_a_sensor_that_the_storm_breaks_is_silent_for_its_spell_alone(province: tuple[Series, ...]) -> None:
+    storm = Storm(1, START_US, province)
+    spell = next(s for s in storm.spells if s.kind == "silence" and s.from_us > START_US)
+    of = fleet((spell.series,), storm=storm, speed=3_600.0, rate=4.0)
+    begin, end = ((t - START_US) / 3_600 / S for t in (spell.from_us, spell.to_us))
+    stamps = [(p["t"] * 1000 - START_US) / S for p in sent(run(of, 120, step_us=S), spell.series.topic)]
+    assert not [t for t in stamps if begin <= t < end]
+    assert [t for t in stamps if begin - 1 < t < begin]
+    assert [t for t in stamps if end <= t < end + 1]
 
 
 def test_faults_begin_after_ten_seconds(province: tuple[Series, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
@@ -162,6 +163,55 @@ def test_twenty_thousand_readings_a_second_leave_as_arrays(mosquitto: Mosquitto)
     assert time.monotonic() - began < DEADLINE_S
 
 
+def test_a_storm_is_written_as_files_without_a_broker(tmp_path: Path) -> None:
+    stretch = (
+        "--from",
+        "2026-09-01T00:00:00+07:00",
+        "--to",
+        "+40h",
+        "--interval",
+        "2h",
+        "--storm-at",
+        "-10h",
+    )
+    with simulating("--storm", "--seed", "4", "--write", str(tmp_path / "out"), *stretch) as process:
+        told, _ = process.communicate(timeout=60)
+        assert process.returncode == 0
+    truth = json.loads((tmp_path / "out" / "truth.json").read_text("utf-8"))
+    assert (truth["seed"], truth["from"], truth["to"]) == (4, "2026-08-31T17:00:00Z", "2026-09-02T09:00:00Z")
+    assert {e["kind"] for e in truth["events"]} >= {"flood", "heavy_rain", "outage", "sensor_fault"}
+    with gzip.open(tmp_path / "out" / "series.csv.gz", "rt", encoding="utf-8") as file:
+        lines = file.readlines()
+    assert lines[0] == "series,time,value,quality\n"
+    assert f"Wrote {len(lines) - 1} readings and {len(truth['events'])} true events" in told
+    assert lines[1].startswith("disaster/lao_cai/water_level,2026-08-31T17:00:00Z,")
+    assert "/event/outage" in (tmp_path / "out" / "events.jsonl").read_text("utf-8")
+
+
+def test_a_storm_at_speed_raises_the_river_and_tells_of_outages(mosquitto: Mosquitto) -> None:
+    with (
+        listening(mosquitto) as listener,
+        simulating(
+            *("--mqtt-url", mosquitto.url, "--rate", "500"),
+            *("--storm", "--storm-at", "-30h", "--speed", "3600"),
+        ),
+    ):
+
+        def high() -> bool:
+            return any(json.loads(payload)["v"] > 83.5 for payload in listener.heard.get(RIVER, []))
+
+        listener.wait(high, "the third alarm level")
+        outages = [topic for topic in listener.heard if topic.endswith("/event/outage")]
+        assert outages
+        assert set(json.loads(listener.heard[outages[0]][0])) == {
+            "id",
+            "revision",
+            "start",
+            "end",
+            "customers",
+        }
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
@@ -169,10 +219,18 @@ def test_twenty_thousand_readings_a_second_leave_as_arrays(mosquitto: Mosquitto)
         (["--fault", "silence:nowhere"], "nowhere"),
         (["--pack", "tests"], "pack"),
         (["--mqtt-url", "http://127.0.0.1"], "mqtt://"),
+        (["--storm", "--storm-at", "soon"], "no moment"),
+        (["--storm", "--storm-at", "2024-09-07T00:00:00"], "no moment"),
+        (["--storm", "--write", "{folder}", "--interval", "often"], "no interval"),
+        (["--storm", "--write", "{folder}", "--from", "2024-09-06"], "no moment"),
+        (["--storm", "--write", "{folder}", "--to", "-1h"], "--to"),
+        (["--story", "--write", "{folder}"], "--story"),
     ],
 )
-def test_what_cannot_be_done_is_refused_in_one_sentence(arguments: list[str], word: str) -> None:
-    with simulating(*arguments) as process:
+def test_what_cannot_be_done_is_refused_in_one_sentence(
+    arguments: list[str], word: str, tmp_path: Path
+) -> None:
+    with simulating(*(argument.format(folder=tmp_path / "out") for argument in arguments)) as process:
         _, told = process.communicate(timeout=DEADLINE_S)
         assert process.returncode == 2
         assert word in told

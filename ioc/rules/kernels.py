@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ioc.model.batch import F64, I64, Bool
+from ioc.model.batch import F64, Bool
 
 NO_TIME: Final = -(1 << 62)
 """No delay is running."""
@@ -41,28 +41,6 @@ def outside(value: F64, low: F64, high: F64) -> Bool:
     """Which values leave their band; NaN always does. All of shape (n,)."""
     leaves: Bool = (value < low) | ~(value <= high)
     return leaves
-
-
-def step(
-    value: F64,
-    event_us: I64,
-    gap: Bool,
-    on: Bool,
-    since_us: I64,
-    limit: F64,
-    reset: F64,
-    on_delay_us: I64,
-    off_delay_us: I64,
-) -> tuple[Bool, I64]:
-    """One sample for each cell: which levels are on after it, and since when the others wait.
-
-    `value`, `event_us`, `gap` (n,): signed value, event time, whether a gap lies before it; the rest (n, w).
-    """
-    against: Bool = np.where(on, value[:, None] < reset, value[:, None] >= limit)
-    since_us = np.where(gap[:, None] | (since_us == NO_TIME), event_us[:, None], since_us)
-    delay_us = np.where(on, off_delay_us, on_delay_us)
-    flips = against & (event_us[:, None] - since_us >= delay_us)
-    return on ^ flips, np.where(against & ~flips, since_us, NO_TIME)
 
 
 def any_level(on: Bool) -> Bool:

@@ -2,7 +2,7 @@
 
 A quiet day costs two comparisons a row. Every series has a *quiet band*: the values that leave all of its cells as
 they are. Rows within it are dropped in bulk; the rest goes in rounds, the k-th of them with the k-th occurrence of
-each series, because a sample must see what the one before it did. Where rows are few, `single` judges each series, because a sample must see what the one before it did. Where rows are few, `single` judges them one by one;
+each series, because a sample must see what the one before it did. Where rows are few, `single` judges them one by one;
 so it does, of any number, those of channels that count samples, know periods or are doubtful.
 
 Of a cell with w levels the arrays hold 27 + 9 w bytes, of a channel 84. Beyond that only what is not at rest takes
@@ -232,51 +232,53 @@ class Limits:
         return kernels.outside(samples.value, low, high) | self.has_past[samples.channel]
 
     def _good(self, rows: Samples, now_us: int, found: list[Found]) -> None:
-        rows = rows.take(kernels.outside(rows.value, self.low[rows.channel], self.high[rows.channel]))
         if len(rows) <= kernels.FEW:
             self._single.feed(_one_by_one(rows), now_us, found)
             return
+        from ioc.rules.swings import swing
+
         table = self.table
-        count = table.count[rows.channel]
-        gap = rows.event_us - self.last_us[rows.channel] > self.max_gap_us[rows.channel]
-        self.last_us[rows.channel] = rows.event_us
-        all_cells, owner = kernels.spread(table.start[rows.channel], count)
-        value = rows.value.take(owner)
-        low, high = self.cell_low.take(all_cells), self.cell_high.take(all_cells)
-        leaves = np.flatnonzero(kernels.outside(value, low, high))
-        cells, owner, value = all_cells.take(leaves), owner.take(leaves), value.take(leaves)
-        rule = table.rule.take(cells)
-        before, since_us = self.on.take(cells, axis=0), self.since_us.take(cells, axis=0)
-        on, since_us = kernels.step(
-            value * table.sign.take(rule),
-            rows.event_us.take(owner),
-            gap.take(owner),
-            before,
-            since_us,
-            table.limit.take(cells, axis=0),
-            table.reset.take(cells, axis=0),
-            table.on_delay_us.take(rule, axis=0),
-            table.off_delay_us.take(rule, axis=0),
+        says = np.empty((int(table.count[rows.channel].sum()), 4), np.int64)
+        told = swing(
+            rows.channel,
+            rows.value,
+            rows.event_us,
+            rows.flags & BACKLOG == 0,
+            table.start,
+            table.count,
+            table.rule,
+            table.sign,
+            table.limit,
+            table.reset,
+            table.on_delay_us,
+            table.off_delay_us,
+            self.max_gap_us,
+            self.unknown,
+            self.unconfirmed,
+            self.on,
+            self.since_us,
+            self.cell_low,
+            self.cell_high,
+            self.low,
+            self.high,
+            self.live,
+            self.last_us,
+            says,
         )
-        for level in range(table.width):
-            self.since_us[:, level][cells] = since_us[:, level]
-        moved = kernels.any_level(on != before)
-        self.on[cells[moved]] = on[moved]
-        # A cell that is unknown or unconfirmed is active, so every good sample of it says something.
-        fresh = (rows.flags & BACKLOG == 0).take(owner)
-        says = np.flatnonzero(moved | self.unknown.take(cells) | (self.unconfirmed.take(cells) & fresh))
+        if not told:
+            return
+        places, *what = says[:told].T
         for sample, cell, had, has in zip(
-            _one_by_one(rows.take(owner[says])),
-            cells[says].tolist(),
-            kernels.mask_of(before[says]).tolist(),
-            kernels.mask_of(on[says]).tolist(),
-            strict=True,
+            _one_by_one(rows.take(places)), *(column.tolist() for column in what), strict=True
         ):
             self._single.say(sample, cell, had, has, now_us, found)
-        waits = kernels.any_level(since_us != NO_TIME)
-        self._set_bands(cells, on, waits | self.unconfirmed.take(cells))
-        self._join_bands(rows.channel, count, all_cells)
-        self.live[rows.channel[owner[waits | kernels.any_level(on)]]] = True
+        # Only now it is known whether they are confirmed.
+        cells = what[0]
+        waits = kernels.any_level(self.since_us[cells] != NO_TIME)
+        self._set_bands(cells, self.on[cells], waits | self.unconfirmed[cells])
+        touched = np.unique(rows.channel[places])
+        count = table.count[touched]
+        self._join_bands(touched, count, kernels.spread(table.start[touched], count)[0])
 
     def silence(self, series: Index, due_us: I64, now_us: int, found: list[Found]) -> None:
         """These series have been silent up to their deadlines: what is on becomes unknown."""

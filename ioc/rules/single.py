@@ -126,7 +126,7 @@ class Single:
     def _step(
         self, sample: Sample, cell: int, gap: bool, now_us: int, found: list[Found]
     ) -> tuple[float, float]:
-        """What `kernels.step` does, for one cell; returns its band."""
+        """What `swings.swing` does, for one cell; returns its band."""
         _, series, value, event_us, flags, _ = sample
         rule = self._rule[cell]
         signed = value * self._sign[rule]

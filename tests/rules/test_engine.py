@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from support.rule_world import (
 from ioc.log.state import pack_state, unpack_state
 from ioc.model import Change, ChangeKind, Flag, SourceState, SystemFact
 from ioc.registry import NO_DEADLINE_US, Registry
-from ioc.rules import kernels, single
+from ioc.rules import kernels, single, swings
 from ioc.rules.engine import Engine
 from ioc.rules.silence import Watchdog
 from ioc.rules.single import Single
@@ -259,6 +260,10 @@ def seeded(seed: int) -> list[Event]:
     return out
 
 
+SWING = swings.swing
+LIMIT, GAP = (
+    list(inspect.signature(SWING.py_func).parameters).index(name) for name in ("limit", "max_gap_us")
+)  # type: ignore[attr-defined]
 WAYS_OF_SEEDS = ([IN_ROUNDS], [ONE_BY_ONE], [2, ONE_BY_ONE, kernels.FEW, IN_ROUNDS])
 
 
@@ -269,18 +274,23 @@ def test_seeded_storms_say_everything_and_the_same_as_the_row_loop() -> None:
     assert {change.rule for change in said} == set(RULES) - {"off"}
 
 
-def _strict(value, event_us, gap, on, since_us, limit, reset, on_delay_us, off_delay_us):  # type: ignore[no-untyped-def]
-    against = np.where(on, value[:, None] < reset, value[:, None] > limit)
-    since_us = np.where(gap[:, None] | (since_us == kernels.NO_TIME), event_us[:, None], since_us)
-    flips = against & (event_us[:, None] - since_us >= np.where(on, off_delay_us, on_delay_us))
-    return on ^ flips, np.where(against & ~flips, since_us, kernels.NO_TIME)
+def _strict(*given):  # type: ignore[no-untyped-def]
+    columns = list(given)
+    columns[LIMIT] = np.nextafter(columns[LIMIT], np.inf)
+    return SWING(*columns)
 
 
-def _gapless(step):  # type: ignore[no-untyped-def]
-    def mutant(value, event_us, gap, *rest):  # type: ignore[no-untyped-def]
-        return step(value, event_us, np.zeros_like(gap), *rest)
+def _gapless(*given):  # type: ignore[no-untyped-def]
+    columns = list(given)
+    columns[GAP] = np.full_like(columns[GAP], 1 << 60)
+    return SWING(*columns)
 
-    return mutant
+
+def _counted(*given):  # type: ignore[no-untyped-def]
+    told = SWING(*given)
+    levels = given[-1][:told, 2:]
+    levels[:] = sum(levels >> bit & 1 for bit in range(5))
+    return told
 
 
 def _wide(band):  # type: ignore[no-untyped-def]
@@ -291,20 +301,20 @@ def _wide(band):  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.parametrize(
-    ("kernel", "bug"),
+    ("module", "kernel", "bug"),
     [
-        ("step", _strict),
-        ("step", _gapless(kernels.step)),
-        ("quiet_band", _wide(kernels.quiet_band)),
-        ("outside", lambda value, low, high: (value <= low) & (value >= high)),
-        ("mask_of", lambda on: on.sum(axis=1)),
+        (swings, "swing", _strict),
+        (swings, "swing", _gapless),
+        (kernels, "quiet_band", _wide(kernels.quiet_band)),
+        (kernels, "outside", lambda value, low, high: (value <= low) & (value >= high)),
+        (swings, "swing", _counted),
     ],
     ids=["above instead of at the limit", "gaps ignored", "busy cells gated", "gate shut", "levels counted"],
 )
 def test_a_planted_bug_does_not_pass_the_net(
-    monkeypatch: pytest.MonkeyPatch, kernel: str, bug: object
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType, kernel: str, bug: object
 ) -> None:
-    monkeypatch.setattr(kernels, kernel, bug)
+    monkeypatch.setattr(module, kernel, bug)
     with pytest.raises(AssertionError):
         compare(seeded(1), [], [IN_ROUNDS])
 

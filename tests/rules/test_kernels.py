@@ -6,9 +6,32 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ioc.model.batch import F64, I64, Bool
 from ioc.rules import kernels
 
 FLOATS = st.floats(-10, 10) | st.integers(-3, 3).map(float)
+
+
+def step(
+    value: F64,
+    event_us: I64,
+    gap: Bool,
+    on: Bool,
+    since_us: I64,
+    limit: F64,
+    reset: F64,
+    on_delay_us: I64,
+    off_delay_us: I64,
+) -> tuple[Bool, I64]:
+    """What `swings` does, by arrays: one sample for each cell; which levels are on after it, since when others wait.
+
+    `value`, `event_us`, `gap` (n,): signed value, event time, whether a gap lies before it; the rest (n, w).
+    """
+    against: Bool = np.where(on, value[:, None] < reset, value[:, None] >= limit)
+    since_us = np.where(gap[:, None] | (since_us == kernels.NO_TIME), event_us[:, None], since_us)
+    delay_us = np.where(on, off_delay_us, on_delay_us)
+    flips = against & (event_us[:, None] - since_us >= delay_us)
+    return on ^ flips, np.where(against & ~flips, since_us, kernels.NO_TIME)
 
 
 @given(FLOATS, FLOATS, st.floats(0, 5), st.booleans(), st.sampled_from([1.0, -1.0]))
@@ -18,7 +41,7 @@ def test_a_value_within_the_quiet_band_is_one_that_the_step_leaves_alone(
     bound, reset = np.array([[sign * limit]]), np.array([[sign * limit - deadband]])
     state, none, zero = np.array([[on]]), np.array([[kernels.NO_TIME]]), np.zeros((1, 1), np.int64)
     low, high = kernels.quiet_band(state, np.zeros(1, np.bool_), bound, reset, np.array([sign]))
-    after, _ = kernels.step(
+    after, _ = step(
         np.array([sign * value]), np.array([5]), np.zeros(1, np.bool_), state, none, bound, reset, zero, zero
     )
     assert kernels.outside(np.array([value]), low, high)[0] == (after[0, 0] != on)

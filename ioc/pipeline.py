@@ -128,6 +128,7 @@ class Pipeline:
                 self._changes(self._rebuild(record.now_us), record.number, outcome)
             case PackLoaded() as loaded:
                 self.pack = self._load_pack(loaded.hash)
+                self.versions.feed(loaded, record.number, record.now_us)
                 changes = self._rebuild(record.now_us)
                 self._for_book(self._shadow_rebuilt(changes, record.now_us), record.number, outcome)
                 self._changes(changes, record.number, outcome)
@@ -135,7 +136,10 @@ class Pipeline:
                 self.rejected += 1
             case Event() as event:
                 if self.events.feed(event):
-                    self._changes(self.engine.feed_event(event, record.now_us), record.number, outcome)
+                    changes, derived = self.engine.judge_event(event, record.now_us)
+                    self._changes(changes, record.number, outcome)
+                    if derived is not None:
+                        outcome.derived.append(derived)
             case command:
                 outcome = self._command(command, record)
         if record.origin:

@@ -67,7 +67,7 @@ class Reinjector:
         if outcome.answer.verdict is not Verdict.DONE:
             return Reinjected(outcome.answer)
         decoded = self._decode(found)
-        accepted, rejected = len(decoded), len(decoded.rejected)
+        accepted, rejected = len(decoded) + len(decoded.events), len(decoded.rejected)
         # Asked once more under the same key, it is only answered alike.
         if command.number in self._spine.pipeline.quarantine.pending and command.number not in self._offered:
             self._offer(command.number, found, decoded)
@@ -97,7 +97,7 @@ class Reinjector:
     def _offer(self, number: int, found: Rejected, decoded: Decoded) -> None:
         self._offered.add(number)
         batch = decoded.batch(found.source)
-        bodies: list[Body] = [*decoded.rejected]
+        bodies: list[Body] = [*decoded.rejected, *decoded.events]
         if batch is not None:
             bodies.append(_as_of_then(batch, self._spine.received_us()))
         self._spine.offer_all(bodies, f"{REINJECT}{number}")

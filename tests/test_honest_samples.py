@@ -119,7 +119,8 @@ def test_silence_makes_open_alarms_unknown_and_never_clears_them(centre: Centre)
 
 
 def test_bad_quality_makes_an_open_alarm_unknown_at_once_and_never_raises(centre: Centre) -> None:
-    centre.publish(LEVEL, 99.0, centre.now_us, q="bad")
+    """Beyond a limit of priority 1 or 2 it raises what says that it is doubtful: tests/rules/test_doubtful.py."""
+    centre.publish(LEVEL, 81.9, centre.now_us, q="bad")
     assert centre.alarms == []
     centre.publish(LEVEL, 81.0, centre.now_us + S)
     centre.publish(LEVEL, 10.0, centre.now_us + 2 * S, q="bad")

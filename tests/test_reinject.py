@@ -15,6 +15,7 @@ from ioc.log.sqlite import SqliteLog
 from ioc.model import (
     PAYLOAD_KEPT_BYTES,
     Batch,
+    Event,
     Flag,
     Input,
     Message,
@@ -115,6 +116,20 @@ async def test_a_payload_of_a_series_that_was_unknown_comes_in_once_it_is_known(
     assert isinstance(record.body, Batch)
     assert record.body.value.tolist() == [82.5]
     assert record.body.source == "mqtt"
+
+
+async def test_an_event_that_was_refused_comes_in_once_it_may(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as narrower:
+        narrower.setattr("ioc.ingest.codecs.event.BYTES_MAX", 10)
+        number = await bench.quarantine(
+            "ioc/v1/energy/sa_pa/event/outage", b'{"id": "A-1", "start": 1725760800000}'
+        )
+    assert await bench.reinject(number) == (Verdict.DONE, 1, 0)
+    (record,) = bench.brought(number)
+    assert record.body == Event("mqtt", "energy", "sa_pa", "outage", "A-1", 1, T0, 0, T0)
+    assert len(bench.pipeline.events) == 1
 
 
 async def test_only_the_item_that_was_rejected_comes_again(bench: Bench) -> None:

@@ -17,6 +17,7 @@ from ioc.log.sqlite import SqliteLog
 from ioc.model import (
     Acknowledge,
     Batch,
+    Event,
     Flag,
     Input,
     Message,
@@ -31,7 +32,7 @@ from ioc.model import (
 )
 from ioc.pack import Pack, Settings
 from ioc.recovery import recover
-from ioc.spine import Spine
+from ioc.spine import EVENT_ROWS, Spine
 
 LEVEL = "disaster/lao_cai/water_level"
 S = 1_000_000
@@ -273,6 +274,20 @@ async def test_readings_of_qos_0_are_shed_and_counted_at_the_bound_and_others_ne
     bench.store.full = False
     await bench.settle()
     assert sum(len(r.body) for r in bench.store.read(3) if isinstance(r.body, Batch)) == 11
+    await bench.end()
+
+
+async def test_a_flood_of_events_is_bounded_by_what_they_weigh(tmp_path: Path, pack: Pack) -> None:
+    bench = Bench(tmp_path / "small", pack, rows_max=3 * EVENT_ROWS)
+    await bench.begin()
+    bench.store.full = True
+    for i in range(5):
+        event = Event("mqtt", "energy", "sa_pa", "outage", str(i), 1, T0, 0, T0)
+        bench.spine.offer(event, may_shed=True)
+    assert bench.spine.shed == {"mqtt": 2 * EVENT_ROWS}
+    bench.store.full = False
+    await bench.settle()
+    assert [r.body.id for r in bench.store.read(3) if isinstance(r.body, Event)] == ["0", "1", "2"]
     await bench.end()
 
 

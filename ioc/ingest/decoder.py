@@ -1,4 +1,4 @@
-"""Messages → raw rows and `Rejected`. Pure; told the bytes, the receive time and which series there are."""
+"""Messages → raw rows, events and `Rejected`. Pure; told the bytes, the receive time and which series there are."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ioc.ingest.codecs import native, plain, readings
+from ioc.ingest.codecs import event, native, plain, readings
 from ioc.ingest.codecs.native import TIME_MAX_US, TIME_MIN_US
 from ioc.ingest.codecs.readings import Unreadable
 from ioc.model.batch import I32, Batch, Flag
+from ioc.model.event import Event
 from ioc.model.inputs import PAYLOAD_KEPT_BYTES, Message, Reason, Rejected
 from ioc.registry import ID, RESERVED_QUANTITIES
 
@@ -30,6 +31,9 @@ ODD_PART = 24
 TOPIC_PREFIX = "ioc/v1/"
 _PREFIX = TOPIC_PREFIX.encode()
 _TOPIC = re.compile(r"ioc/v1/(environment|disaster|energy)/([a-z0-9_]+)(?:/([a-z0-9_]+))?", re.ASCII)
+_EVENT = re.compile(
+    r"ioc/v1/(environment|disaster|energy)/([a-z0-9_]{1,64})/event/([a-z0-9_]{1,64})", re.ASCII
+)
 _STATION = re.compile(rb"ioc/v1/((?:environment|disaster|energy)/[a-z0-9_]+)")
 _SERIES = re.compile(r"(?:environment|disaster|energy)/[a-z0-9_]+/([a-z0-9_]+)", re.ASCII)
 _RETAINED, _NO_STAMP = int(Flag.RETAINED), int(Flag.NO_STAMP)
@@ -38,7 +42,7 @@ _SENSOR = np.uint16(Flag.UNCERTAIN | Flag.BAD)
 
 @dataclass(slots=True)
 class Decoded:
-    """What some messages held: raw rows (order has not judged them yet) as columns, and what was rejected.
+    """What some messages held: raw rows (order has not judged them yet) as columns, events, and what was rejected.
 
     The lists hold the latest rows; those before them may have become a part of arrays already.
     """
@@ -50,6 +54,7 @@ class Decoded:
     value: list[float] = field(default_factory=list)
     flags: list[int] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     parts: list[Batch] = field(default_factory=list)
     """Rows before those of the lists, in order."""
 
@@ -137,15 +142,23 @@ class Decoder:
     def feed(self, message: Message, out: Decoded, only_item: int | None = None) -> None:
         """Decode one message into `out`, with care; of an array only one item, if told so. Never raises."""
         payload = message.payload
-        match = _TOPIC.fullmatch(message.topic)
+        match = _TOPIC.fullmatch(message.topic) or _EVENT.fullmatch(message.topic)
         if match is None:
-            wrong = "the topic is not ioc/v1/{domain}/{station}[/{quantity}]"
+            wrong = "the topic is not ioc/v1/{domain}/{station}[/{quantity}], nor …/{station}/event/{kind}"
             out.rejected.append(rejection(message, Reason.TOPIC, wrong))
             return
         if len(payload) > self._payload_bytes_max:
             out.rejected.append(rejection(message, Reason.TOO_LARGE, self._too_large(payload)))
             return
         domain, station, quantity = match.groups()
+        if match.re is _EVENT:
+            said = event.decode(payload)
+            if isinstance(said, native.Fault):
+                out.rejected.append(rejection(message, said.reason, said.detail))
+                return
+            what = (message.source, domain, station, quantity, said.id, said.revision)
+            out.events.append(Event(*what, said.start_us, said.end_us, message.received_us, said.facts))
+            return
         retained = _RETAINED if message.retained else 0
         faults = 0
         for part in native.decode(payload, quantity, only_item):

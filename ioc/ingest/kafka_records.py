@@ -1,8 +1,8 @@
 """Kafka records → bodies. Pure; told the records of a fetch and the receive time.
 
 A record names its series by its header `ioc-series`, else by its key: `{domain}/{station}[/{quantity}]`, the MQTT topic
-without `ioc/v1/`. Its value is JSON of the native convention, or columns: a batch as the log writes it
-(`ioc.log.record`), whose `series` column counts from 0 into the ids of the header, which commas separate.
+without `ioc/v1/`; an event names its kind so too. Its value is JSON of the native convention, or columns: a batch as the
+log writes it (`ioc.log.record`), whose `series` column counts from 0 into the ids of the header, which commas separate.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class RecordDecoder:
 
     def _bodies(self, decoded: Decoded) -> list[Body]:
         batch = decoded.batch(self._source)
-        return [*decoded.rejected, batch] if batch is not None else [*decoded.rejected]
+        return [*decoded.rejected, *decoded.events, *([] if batch is None else [batch])]
 
     def _json(self, records: Sequence[Record], received_us: int) -> Decoded:
         decoded = Decoded()

@@ -388,6 +388,7 @@ class MqttSource:
             return
         decoded = self._decode(cut)
         bodies: list[Body] = [one for one in decoded.rejected if one.topic != STATE_TOPIC]
+        bodies += decoded.events
         batch = decoded.batch(self.name)
         if batch is not None:
             bodies.append(batch)

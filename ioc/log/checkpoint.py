@@ -19,7 +19,7 @@ from ioc.log import frame
 from ioc.log.segment import sync
 from ioc.log.state import pack_state, unpack_state
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 """Of the state. Raise it when a stage's `state()` changes its shape, and add the step to MIGRATIONS."""
 
 
@@ -30,7 +30,13 @@ def _to_2(state: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
-MIGRATIONS: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {1: _to_2}
+def _to_3(state: dict[str, Any]) -> dict[str, Any]:
+    """With events, the versions of the pack, and what rules that are only tried would have done."""
+    state["facts"] |= {"events": [], "versions": [], "shadow": {}}
+    return state
+
+
+MIGRATIONS: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {1: _to_2, 2: _to_3}
 """From the state of schema n to that of n + 1; the two schemas before SCHEMA are read."""
 _READS_BACK: Final = 2
 

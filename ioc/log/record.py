@@ -22,6 +22,7 @@ from ioc.model import (
     COMMANDS,
     Batch,
     Body,
+    Event,
     Input,
     PackLoaded,
     Rejected,
@@ -32,8 +33,8 @@ from ioc.model import (
     Transition,
 )
 
-VERSION: Final = 1
-"""Of the records' format; a build reads every version up to its own."""
+VERSION: Final = 2
+"""Of the records' format; a build reads every version up to its own. 2 brought events."""
 
 
 class Kind(IntEnum):
@@ -47,9 +48,13 @@ class Kind(IntEnum):
     SOURCE_STATE = 6
     SYSTEM_FACT = 7
     TICK = 8
+    EVENT = 9
 
 
-_VERSION_BYTE: Final = bytes((VERSION,))
+FORMATS: Final[dict[Kind, int]] = {Kind.EVENT: 2}
+"""The lowest version that has this kind, if not 1: records bear it, so that an older build reads on until it meets
+what it does not know, and then says so."""
+_TRANSITION_FORMAT: Final = b"\x01"
 _HEAD: Final = struct.Struct("<BBQqI")
 _BATCH_HEAD: Final = struct.Struct("<BII")
 _ROW: Final = struct.Struct("<iqqdHH")
@@ -65,6 +70,7 @@ _STRUCTS: Final[dict[type, Kind]] = {
     SourceState: Kind.SOURCE_STATE,
     SystemFact: Kind.SYSTEM_FACT,
     Tick: Kind.TICK,
+    Event: Kind.EVENT,
 }
 _DECODERS: Final[dict[Kind, msgspec.msgpack.Decoder[Any]]] = {
     kind: msgspec.msgpack.Decoder(cls) for cls, kind in _STRUCTS.items()
@@ -90,7 +96,7 @@ def encode(record: Input) -> tuple[int, bytes]:
     else:
         payload = _ENCODER.encode(body)
     origin = record.origin.encode()
-    head = _HEAD.pack(VERSION, kind, record.number, record.now_us, len(origin))
+    head = _HEAD.pack(FORMATS.get(kind, 1), kind, record.number, record.now_us, len(origin))
     return int(kind), frame.pack(head + origin + payload)
 
 
@@ -99,8 +105,8 @@ def decode(number: int, now_us: int, kind: int, body: bytes, origin: str = "") -
     try:
         plain = frame.unpack(body)
         version, own_kind, own_number, own_now_us, length = _HEAD.unpack_from(plain)
-        if version != VERSION:
-            raise LogDamaged(number, f"has format {version}; this build reads format {VERSION}")
+        if not 1 <= version <= VERSION:
+            raise LogDamaged(number, f"has format {version}; this build reads formats 1 to {VERSION}")
         if own_number != number:
             raise LogDamaged(number, f"is really record {own_number}: records were moved")
         start = _HEAD.size + length
@@ -115,12 +121,12 @@ def decode(number: int, now_us: int, kind: int, body: bytes, origin: str = "") -
 
 def encode_transition(transition: Transition) -> bytes:
     """A journal entry's bytes; the journal's hash chain runs over these."""
-    return _VERSION_BYTE + _ENCODER.encode(transition)
+    return _TRANSITION_FORMAT + _ENCODER.encode(transition)
 
 
 def decode_transition(seq: int, number: int, body: bytes) -> Transition:
     """The journal entry `seq` of record `number`. That its bytes are what was written, the hash chain says."""
-    if body[:1] != _VERSION_BYTE:
+    if body[:1] != _TRANSITION_FORMAT:
         raise LogDamaged(number, f"its journal entry {seq} is of a format that this build does not read")
     try:
         transition = _TRANSITIONS.decode(memoryview(body)[1:])

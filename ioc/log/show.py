@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
+import msgspec
 import numpy as np
 
 from ioc.log.record import kind_of
 from ioc.model import (
     Batch,
     Body,
+    Event,
     Flag,
     Input,
     PackLoaded,
@@ -25,6 +27,8 @@ from ioc.model import (
 MASK: Final = "***"
 SERIES_SHOWN: Final = 4
 """How many of the series of one record stand in its line; `rows` lists them all."""
+FACTS_SHOWN: Final = 200
+"""How many letters of an event's facts stand in its line."""
 _SECRETS: Final = frozenset({"secret", "digest"})
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -93,6 +97,14 @@ def _summary(body: Body) -> str:
             return f"{body.name} of {body.asset} {state}, value {body.value:g} {body.detail}"
         case Tick():
             return ""
+        case Event():
+            until = time_text(body.end_us) if body.end_us else "…"
+            facts = msgspec.json.encode(body.facts).decode() if body.facts else ""
+            cut = f"{facts[:FACTS_SHOWN]}…" if len(facts) > FACTS_SHOWN else facts
+            return (
+                f"{body.source} {body.kind} {body.id} of {body.domain}/{body.station}, revision {body.revision}, "
+                f"{time_text(body.start_us)} to {until} {cut}"
+            )
         case command:
             fields = command.model_dump(mode="json", exclude={"kind", "actor", "actor_name"})
             said = (

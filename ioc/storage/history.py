@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import asyncpg
+import msgspec
 import numpy as np
 
 from ioc.errors import StoreUnavailable
 from ioc.model.alarm import Condition, State, Step, Transition
 from ioc.model.batch import F64, I64, U16
+from ioc.model.event import Event
 from ioc.storage.connection import reason, times_as_us, unavailable
+from ioc.storage.rows import FIRST_US, LAST_US
 
 TIMEOUT_S: Final = 2.0
 
@@ -50,6 +53,23 @@ SELECT event_time, value, flags FROM ranked WHERE n <= $4::int OR low = 1 OR hig
 
 _JOURNAL: Final = """
 SELECT * FROM journal WHERE $2::bigint IS NULL OR seq < $2 ORDER BY seq DESC LIMIT $1
+"""
+
+_STEPS: Final = """
+SELECT * FROM journal WHERE alarm = ANY($1::text[]) ORDER BY seq
+"""
+
+# Those told last first. An event that lasts reaches into every time after its start.
+_EVENTS: Final = """
+SELECT * FROM events e
+WHERE ($2::bigint IS NULL OR number < $2)
+  AND ($3::text IS NULL OR domain = $3) AND ($4::text IS NULL OR station = $4)
+  AND ($5::text IS NULL OR kind = $5) AND ($6::text IS NULL OR id = $6)
+  AND start_time < $7 AND (end_time IS NULL OR end_time >= $8)
+  AND ($9 OR NOT EXISTS (
+      SELECT FROM events l
+      WHERE (l.domain, l.station, l.kind, l.id) = (e.domain, e.station, e.kind, e.id) AND l.revision > e.revision))
+ORDER BY number DESC LIMIT $1
 """
 
 
@@ -100,6 +120,31 @@ class History:
         """The newest `limit` steps with a seq lower than `before`, newest first. Raises StoreUnavailable."""
         return [(row["seq"], _transition(row)) for row in await self._fetch(_JOURNAL, limit, before)]
 
+    async def steps(self, alarms: Sequence[str]) -> list[Transition]:
+        """All steps of these alarms, in order. Raises StoreUnavailable."""
+        return [_transition(row) for row in await self._fetch(_STEPS, list(alarms))]
+
+    async def events(
+        self,
+        limit: int,
+        before: int | None = None,
+        *,
+        domain: str | None = None,
+        station: str | None = None,
+        kind: str | None = None,
+        id_: str | None = None,
+        since_us: int = FIRST_US,
+        until_us: int = LAST_US,
+        revisions: bool = False,
+    ) -> list[tuple[int, Event]]:
+        """The newest `limit` events with a record number lower than `before`, newest first, each with that number.
+
+        Those of since ≤ end, start < until; each at its highest revision unless all `revisions` are asked for. Raises
+        StoreUnavailable.
+        """
+        args = (limit, before, domain, station, kind, id_, until_us, since_us, revisions)
+        return [(row["number"], _event(row)) for row in await self._fetch(_EVENTS, *args)]
+
     async def close(self) -> None:
         """Let the connections go."""
         pool, self._pool = self._pool, None
@@ -131,6 +176,21 @@ class History:
                     server_settings={"application_name": "ioc-history"},
                 )
             return self._pool
+
+
+def _event(row: asyncpg.Record) -> Event:
+    return Event(
+        source=row["source"],
+        domain=row["domain"],
+        station=row["station"],
+        kind=row["kind"],
+        id=row["id"],
+        revision=row["revision"],
+        start_us=row["start_time"],
+        end_us=row["end_time"] or 0,
+        received_us=row["received_time"],
+        facts=msgspec.json.decode(row["facts"]),
+    )
 
 
 def _transition(row: asyncpg.Record) -> Transition:

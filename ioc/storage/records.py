@@ -1,4 +1,4 @@
-"""The rare rows: series, packs, quarantine, the journal and the alarms as they stand."""
+"""The rare rows: series, packs, quarantine, events, the journal and the alarms as they stand."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Final
 import asyncpg
 
 from ioc.model.alarm import Transition
+from ioc.model.event import Event
 from ioc.model.inputs import Input, PackLoaded, Rejected, SeriesAdded
 from ioc.storage import rows
 from ioc.storage.connection import Connection
@@ -68,6 +69,10 @@ WHERE a.rule = u.rule AND a.asset = u.asset AND a.occurrence < u.occurrence AND 
 """
 _CORRECT: Final = "UPDATE alarms SET version = $2, changed_at = $3 WHERE id = $1 AND version < $2"
 
+_EVENT: Final = """
+INSERT INTO events (domain, station, kind, id, revision, number, source, start_time, end_time, received_time, facts)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING
+"""
 _SERIES: Final = "INSERT INTO series (number, id, auto) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
 
 
@@ -96,6 +101,9 @@ async def write_inputs(db: Connection, inputs: Sequence[Input]) -> None:
                     rows.text(name),
                     record.now_us,
                 )
+            case Event() as event:
+                # A revision that comes again says nothing new, here as in the pipeline.
+                await db.execute(_EVENT, *rows.event_row(record.number, event))
             case _:
                 pass
     if rejected:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from ioc.model.alarm import Transition
 from ioc.model.batch import I64, NOT_STORED, Batch, Bool, Flag
+from ioc.model.event import Event
 from ioc.model.inputs import Rejected
 
 EPOCH_US: Final = 946_684_800_000_000
@@ -126,6 +128,36 @@ def quarantine_row(number: int, body: Rejected) -> tuple[Any, ...]:
         body.length,
         body.payload,
     )
+
+
+def event_row(number: int, event: Event) -> tuple[Any, ...]:
+    """For `events`, in the order of its columns; facts as JSON."""
+    return (
+        event.domain,
+        event.station,
+        event.kind,
+        text(event.id),
+        event.revision,
+        number,
+        text(event.source),
+        event.start_us,
+        event.end_us or None,
+        event.received_us,
+        msgspec.json.encode(_plain(event.facts)).decode(),
+    )
+
+
+def _plain(value: Any) -> Any:
+    """A fact, its texts as PostgreSQL takes them."""
+    match value:
+        case str():
+            return text(value)
+        case dict():
+            return {text(key): _plain(part) for key, part in value.items()}
+        case list():
+            return [_plain(part) for part in value]
+        case _:
+            return value
 
 
 def journal_row(seq: int, t: Transition) -> tuple[Any, ...]:

@@ -17,12 +17,16 @@ from ioc.answers import KEY_USED
 from ioc.errors import LogWriteFailed, StoreUnavailable
 from ioc.faults import Refusal, json_response
 from ioc.model import Acknowledge, Alarm, State, Verdict
+from ioc.registry import ID
 from ioc.wall.board import Order, order_of
 from ioc.wall.desk import Desk, Known, TheDesk, from_here
 from ioc.wall.recent import as_points
 from ioc.wall.texts import acknowledged, at_local
+from ioc.wall.wire import EventItem
 
 READINGS_DEFAULT_US: Final = 6 * 3600 * 1_000_000
+
+_SLUG: Final = f"^{ID.pattern}$"
 
 router = APIRouter(prefix="/api/v1", dependencies=[Depends(from_here)])
 
@@ -252,12 +256,6 @@ async def readings(
     return json_response({"series": series, "points": points, "source": source})
 
 
-@router.get("/rules")
-async def rules(desk: TheDesk, identity: Known) -> Response:
-    """Every rule with its limits and their sources."""
-    return json_response({"items": desk.services.view.presenter.rules()})
-
-
 @router.get("/journal")
 async def journal(
     desk: TheDesk,
@@ -273,6 +271,53 @@ async def journal(
         {
             "items": [view.presenter.transition(entry.step) for entry in page],
             "next": page[-1].place if len(entries) > limit else None,
+        }
+    )
+
+
+@router.get("/events")
+async def events(
+    desk: TheDesk,
+    identity: Known,
+    domain: Annotated[str | None, Query(pattern=_SLUG)] = None,
+    station: Annotated[str | None, Query(pattern=_SLUG)] = None,
+    kind: Annotated[str | None, Query(pattern=_SLUG)] = None,
+    id_: Annotated[str | None, Query(alias="id", max_length=120, pattern=r"^[^\x00]*$")] = None,
+    since: Annotated[str | None, Query(max_length=40)] = None,
+    until: Annotated[str | None, Query(max_length=40)] = None,
+    revisions: bool = False,
+    limit: Annotated[int, Query(ge=1, le=1_000)] = 200,
+    before: Annotated[int | None, Query(ge=0, le=1 << 53)] = None,
+) -> Response:
+    """Events that fall into a stretch of time, those told last first; each as it holds, or all its revisions."""
+    history = desk.services.history
+    since_us, until_us = _us(since, "since"), _us(until, "until")
+    try:
+        if history is None:
+            raise StoreUnavailable("no database")
+        found = await history.events(
+            limit + 1,
+            before,
+            domain=domain,
+            station=station,
+            kind=kind,
+            id_=id_,
+            since_us=-(1 << 61) if since_us is None else max(since_us, -(1 << 61)),
+            until_us=1 << 61 if until_us is None else min(until_us, 1 << 61),
+            revisions=revisions,
+        )
+    except StoreUnavailable as error:
+        raise Refusal(
+            503,
+            "history",
+            "Cơ sở dữ liệu chưa trả lời nên chưa xem được sự kiện. Hãy thử lại.",
+            "The database does not answer, so events cannot be shown. Try again.",
+        ) from error
+    page = found[:limit]
+    return json_response(
+        {
+            "items": [EventItem.of(number, event) for number, event in page],
+            "next": page[-1][0] if len(found) > limit else None,
         }
     )
 

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from ioc.faults import Refusal, fault, json_response
-from ioc.wall import entrance, quarantine, rest, socket
+from ioc.wall import entrance, explain, quarantine, rest, rules, socket
 from ioc.wall.auth import Sessions
 from ioc.wall.desk import Desk
 from ioc.wall.guard import Guard
@@ -41,6 +41,8 @@ def create_app(services: Services, feeds: Sequence[APIRouter] = ()) -> FastAPI:
     app.state.desk = Desk(services, Sessions(services.accounts, services.session_key))
     app.include_router(entrance.router)
     app.include_router(rest.router)
+    app.include_router(rules.router)
+    app.include_router(explain.router)
     app.include_router(quarantine.router)
     for feed in feeds:
         app.include_router(feed)
@@ -64,7 +66,7 @@ def create_app(services: Services, feeds: Sequence[APIRouter] = ()) -> FastAPI:
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     paths = (route.path for feed in feeds for route in feed.routes if isinstance(route, APIRoute))
-    app.add_middleware(Guard, unbounded=frozenset(paths))
+    app.add_middleware(Guard, unbounded=frozenset((rules.PATH, *paths)))
     return app
 
 

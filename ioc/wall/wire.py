@@ -12,6 +12,8 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from ioc.model import Event
+
 Words = dict[str, str]
 """One phrase: `{"vi": …, "en": …}`."""
 
@@ -111,6 +113,237 @@ class TransitionItem(msgspec.Struct, frozen=True):
     station_name: Words
     unit: str
     simulated: bool
+
+
+class EventItem(msgspec.Struct, frozen=True):
+    """One revision of one event; `number` is that of its record, `end` null while it lasts."""
+
+    number: int
+    domain: str
+    station: str
+    kind: str
+    id: str
+    revision: int
+    source: str
+    start: str
+    end: str | None
+    received_at: str
+    facts: dict[str, Any]
+
+    @staticmethod
+    def of(number: int, event: Event) -> EventItem:
+        """As screens show it."""
+        return EventItem(
+            number=number,
+            domain=event.domain,
+            station=event.station,
+            kind=event.kind,
+            id=event.id,
+            revision=event.revision,
+            source=event.source,
+            start=stamp(event.start_us),
+            end=stamp(event.end_us) if event.end_us else None,
+            received_at=stamp(event.received_us),
+            facts=event.facts,
+        )
+
+
+class WouldItem(msgspec.Struct, frozen=True):
+    """One change of a rule that is only tried; `duration_s` is null but for the end of something."""
+
+    seq: int
+    kind: str
+    asset: str
+    station_name: Words
+    series_name: Words | None
+    level: int
+    level_name: Words | None
+    priority: int
+    value: float | None
+    limit: float | None
+    unit: str
+    resolution: float | None
+    event_at: str
+    at: str
+    number: int
+    backlog: bool
+    detail: str
+    duration_s: float | None
+    beside: bool
+
+
+class TriedDayItem(msgspec.Struct, frozen=True):
+    """One local day: alarms by priority 1 to 4, how many were beside a real one, and the time in alarm."""
+
+    day: str
+    alarms: list[int]
+    beside: int
+    active_s: float
+
+
+class StandingItem(msgspec.Struct, frozen=True):
+    """What would be an open alarm now."""
+
+    asset: str
+    station_name: Words
+    series_name: Words | None
+    level: int
+    level_name: Words | None
+    priority: int
+    value: float | None
+    limit: float | None
+    unit: str
+    resolution: float | None
+    event_at: str
+    unknown: bool
+
+
+class ShadowItem(msgspec.Struct, frozen=True):
+    """What a rule that is only tried would have done; `ended` is empty, `promoted` or `removed`.
+
+    `days` are the last 35 at most; all figures but `since` are of the time from `counted_from` until `until`.
+    """
+
+    rule: str
+    title: Words
+    since: str
+    counted_from: str
+    until: str
+    ended: str
+    alarms: int
+    per_day: float | None
+    beside: int
+    alone: int
+    floods_made: int
+    floods_joined: int
+    active_share: float | None
+    days: list[TriedDayItem]
+    standing: list[StandingItem]
+    would: list[WouldItem]
+
+
+class TriedItem(msgspec.Struct, frozen=True):
+    """A rule of which there is a record, in one line."""
+
+    rule: str
+    title: Words
+    since: str
+    ended: str
+
+
+class WhyRule(msgspec.Struct, frozen=True):
+    """The rule as it was in force at the step; `now` says whether it still reads the same.
+
+    `number` is the record that the pack came in with, null where nobody remembers. Durations in `definition` are
+    microseconds.
+    """
+
+    id: str
+    title: Words
+    kind: str
+    pack: str
+    number: int | None
+    loaded_at: str | None
+    now: bool
+    source: dict[str, Any] | None
+    guidance: Words | None
+    rationalisation: dict[str, Any] | None
+    definition: dict[str, Any]
+
+
+class WhyTimer(msgspec.Struct, frozen=True):
+    """Why at that moment: how long the samples shown had been beyond `edge`, and how long they had to be.
+
+    `edge` is where the condition begins: the limit, or for a step down the reset. `at_least` says that it may have
+    held for longer: what came before is not known. `times` in `within_s` stands for a rule that counts.
+    """
+
+    level: int
+    limit: float | None
+    edge: float
+    beyond: str
+    held_since: str | None
+    held_s: float
+    at_least: bool
+    needed_s: float
+    times: int
+    within_s: float
+    counted: int
+
+
+class WhySeries(msgspec.Struct, frozen=True):
+    """Samples of one series around the step, as `[t_ms, value, flags]`; `decided` is the place of the one that
+    decided. `source` is the farthest they had to be fetched from: memory, history, log or none."""
+
+    id: str
+    name: Words
+    station_name: Words
+    unit: str
+    resolution: float | None
+    limits: list[LimitItem]
+    points: list[Any]
+    decided: int | None
+    source: str
+
+
+class WhyFact(msgspec.Struct, frozen=True):
+    """What another rule said then, as a rule over several stations heard it: `active`, `inactive` or `unknown`."""
+
+    name: str
+    rule: str
+    title: Words
+    asset: str
+    station_name: Words
+    level: int
+    state: str
+    since: str | None
+    alarm: str | None
+
+
+class WhyNeighbour(msgspec.Struct, frozen=True):
+    """A series of the same quantity nearby: its last value then, and its state and worst alarm now."""
+
+    series: str
+    station_name: Words
+    km: float
+    value: float | None
+    at: str | None
+    flags: int
+    state: str
+    priority: int
+
+
+class WhyFiring(msgspec.Struct, frozen=True):
+    """An earlier occurrence of the same rule on the same asset; `ended_at` is null where nobody remembers its end."""
+
+    alarm: str
+    occurrence: int
+    raised_at: str
+    ended_at: str | None
+    duration_s: float | None
+    level: int
+    priority: int
+    value: float | None
+    acked_by_name: str
+
+
+class WhyItem(msgspec.Struct, frozen=True):
+    """Why one step of one alarm was taken. `steps` are the steps that can be asked for; `missing` says plainly what
+    could not be found."""
+
+    step: TransitionItem
+    steps: list[int]
+    rule: WhyRule | None
+    timer: WhyTimer | None
+    quality: str
+    tests: list[str]
+    series: WhySeries | None
+    derived: dict[str, Any] | None
+    inputs: list[WhySeries]
+    facts: list[WhyFact]
+    neighbours: list[WhyNeighbour]
+    firings: list[WhyFiring]
+    missing: list[Words]
 
 
 class LimitItem(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from support.data import shared
 
 from ioc.ingest.decoder import FAULTS_MAX, Decoded, Decoder
 from ioc.log import record
-from ioc.model import PAYLOAD_KEPT_BYTES, Flag, Input, Message, Reason
+from ioc.model import PAYLOAD_KEPT_BYTES, Event, Flag, Input, Message, Reason
 
 NUMBERS = {"disaster/lao_cai/water_level": 0, "disaster/lao_cai/rain_1h": 1}
 LEVEL = "ioc/v1/disaster/lao_cai/water_level"
@@ -209,3 +209,54 @@ def test_naughty_strings_never_raise() -> None:
         out = decode(text)
         assert out.series or out.rejected
         decode("1", f"ioc/v1/disaster/{text}/x")
+
+
+OUTAGE = "ioc/v1/energy/sa_pa/event/outage"
+
+
+def test_an_event_bears_its_topic_and_the_rest_of_its_payload_as_facts() -> None:
+    out = decode(f'{{"id": "A-1", "revision": 2, "start": {T_MS}, "customers": 312}}', OUTAGE, retained=True)
+    assert out.events == [
+        Event("mqtt", "energy", "sa_pa", "outage", "A-1", 2, T_MS * 1000, 0, 77, {"customers": 312})
+    ]
+    assert (len(out), out.rejected) == (0, [])
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        OUTAGE + "/more",
+        "ioc/v1/energy/sa_pa/events/outage",
+        "ioc/v1/energy/sa_pa/event/",
+        "ioc/v1/energy/sa_pa/event/Outage",
+        "ioc/v1/energy/sa_pa/event/" + "x" * 65,
+        "ioc/v1/energy/" + "x" * 65 + "/event/outage",
+        "ioc/v1/energy//event/outage",
+        "ioc/v1/system/monitor/event/outage",
+        OUTAGE + "\n",
+    ],
+)
+def test_what_is_no_topic_of_an_event_is_rejected(topic: str) -> None:
+    out = decode(f'{{"id": "A-1", "start": {T_MS}}}', topic)
+    assert out.events == []
+    assert [r.reason for r in out.rejected] == [Reason.TOPIC]
+
+
+def test_a_faulty_event_is_rejected_whole_and_keeps_its_payload() -> None:
+    payload = f'{{"id": "A-1", "start": {T_MS}, "revision": 0}}'
+    (rejected,) = decode(payload, OUTAGE).rejected
+    assert (rejected.reason, rejected.topic, rejected.item) == (Reason.WRONG_TYPE, OUTAGE, -1)
+    assert rejected.payload == payload.encode()
+    assert "revision" in rejected.detail
+
+
+def test_an_event_longer_than_any_payload_may_be_is_too_large() -> None:
+    out = Decoded()
+    Decoder(NUMBERS, 20).feed(Message("mqtt", OUTAGE, b'{"id": "A-1", "start": 1}', 77), out)
+    assert [r.reason for r in out.rejected] == [Reason.TOO_LARGE]
+
+
+def test_a_quantity_may_still_be_named_event() -> None:
+    out = Decoded()
+    Decoder({"energy/sa_pa/event": 5}, 1000).feed(Message("mqtt", "ioc/v1/energy/sa_pa/event", b"1", 77), out)
+    assert (out.series, out.events) == ([5], [])

@@ -28,6 +28,7 @@ TOPICS = st.sampled_from(
         b"ioc/v1/environment/none/pm25",
         b"ioc/v1/environment/none",
         b"ioc/v1/system/monitor/state",
+        b"ioc/v1/environment/hue/event/spill",
         b"",
         b"\xff",
     ]
@@ -61,6 +62,7 @@ def compare(frames: Sequence[Frame], register: Any = None) -> None:
                 out = Decoded()
                 decoder.feed_frames("mqtt", *map(list, zip(*frames, strict=True)), 77, out)  # type: ignore[arg-type]
                 assert out.rejected == wanted.rejected
+                assert out.events == wanted.events
                 assert len(out) == len(wanted)
                 found = out.batch("mqtt")
                 assert (found is None) == (rows is None)
@@ -71,6 +73,17 @@ def compare(frames: Sequence[Frame], register: Any = None) -> None:
 @settings(max_examples=150, deadline=None)
 def test_any_frames_decode_as_they_do_one_by_one(frames: list[Frame]) -> None:
     compare(frames)
+
+
+def test_events_come_among_readings_by_either_way_through() -> None:
+    said = b'{"id":"A-1","start":%d}' % T_MS
+    for readings in (1, 200):
+        frames: list[Frame] = [(LEVEL, b"%d" % n, 0x30) for n in range(readings)]
+        for at in (0, readings // 2, readings):
+            frames.insert(at, (b"ioc/v1/environment/hue/event/spill", said if at else b"{}", 0x30))
+        compare(frames)
+        wanted = one_by_one(frames, Decoder(NUMBERS, SIZE_MAX))
+        assert (len(wanted.events), len(wanted.rejected), len(wanted)) in ((2, 1, readings), (1, 2, readings))
 
 
 @given(PAYLOADS, st.sampled_from([LEVEL, STATION]))

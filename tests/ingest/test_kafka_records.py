@@ -11,7 +11,7 @@ from support.kafka import Item
 from ioc.ingest.decoder import Decoded, Decoder
 from ioc.ingest.kafka_records import COLUMNAR_ROWS_MAX, SERIES_HEADER, RecordDecoder, columnar
 from ioc.log import frame, record
-from ioc.model import Batch, Body, Flag, Input, Message, Reason, Rejected
+from ioc.model import Batch, Body, Event, Flag, Input, Message, Reason, Rejected
 
 LEVEL, RAIN = "disaster/lao_cai/water_level", "disaster/lao_cai/rain_1h"
 NUMBERS = {LEVEL: 0, RAIN: 1}
@@ -55,6 +55,24 @@ def test_the_key_names_the_series_and_a_header_counts_more() -> None:
     assert batch.series.tolist() == [0, 1, 1]
     assert batch.value.tolist() == [84.2, 3.1, 4.0]
     assert batch.received_us.tolist() == [NOW_US] * 3
+
+
+def test_an_event_is_named_by_key_or_header_as_a_series_is() -> None:
+    said = b'{"id": "A-1", "start": %d, "customers": 3}' % (T_US // 1_000)
+    kind = "energy/sa_pa/event/outage"
+    found = feed(item(said, kind), item(b"1"), item(said, ioc_series=kind))
+    wanted = Event("kafka", "energy", "sa_pa", "outage", "A-1", 1, T_US, 0, NOW_US, {"customers": 3})
+    assert [body for body in found if isinstance(body, Event)] == [wanted, wanted]
+    assert values(found) == [1.0]
+
+
+def test_a_faulty_record_costs_no_event() -> None:
+    said, kind = b'{"id": "A-1", "start": %d}' % (T_US // 1_000), "energy/sa_pa/event/outage"
+    found = feed(item(said, kind), item(b"nonsense", kind, offset=8), item(said, kind))
+    assert [type(body) for body in found] == [Rejected, Event, Event]
+    rejected = only([body for body in found if isinstance(body, Rejected)])
+    assert rejected.detail.startswith("readings/3@8: ")
+    assert rejected.topic == f"ioc/v1/{kind}"
 
 
 def test_other_headers_are_not_looked_at() -> None:

@@ -22,7 +22,7 @@ from ioc.ingest import fastsocket
 from ioc.ingest.broker import Broker
 from ioc.ingest.decoder import Decoder
 from ioc.ingest.mqtt import STATE_TOPIC, MqttSource
-from ioc.model import Batch, Flag, Reason, Rejected
+from ioc.model import Batch, Event, Flag, Reason, Rejected
 from ioc.publish import Publisher
 
 pytestmark = [pytest.mark.services]
@@ -176,6 +176,39 @@ async def test_what_cannot_be_decoded_is_rejected_and_acknowledged(mosquitto: Mo
         await publish(mosquitto.url, "2")
         await until(lambda: fresh.values, "a reading")
     assert not [b for b in fresh.bodies if isinstance(b, Rejected)]
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_events_come_and_are_acknowledged_as_readings_are(
+    mosquitto: Mosquitto, way: Way, qos: int
+) -> None:
+    """With the filter that is the default; the ones that cannot be taken are in quarantine."""
+    topic = "ioc/v1/energy/sa_pa/event/outage"
+    said = [b'{"id": "A-1", "revision": %d, "start": 1790000000000}' % n for n in (1, 0, 2)]
+
+    def send() -> None:
+        with Publisher(mosquitto.url, qos=qos) as publisher:
+            for payload in said:
+                publisher.publish(topic, payload)
+            publisher.publish(TOPIC, b"1")
+
+    sink = Shelf()
+    async with source(mosquitto, sink, way) as subject:
+        await until(lambda: subject.connected, "connection")
+        await asyncio.to_thread(send)
+        await until(lambda: sink.values, "the reading behind them")
+        await heard(subject)
+    events = [b for b in sink.bodies if isinstance(b, Event)]
+    assert [(e.source, e.domain, e.station, e.kind, e.id, e.revision) for e in events] == [
+        ("mqtt", "energy", "sa_pa", "outage", "A-1", 1),
+        ("mqtt", "energy", "sa_pa", "outage", "A-1", 2),
+    ]
+    assert [r.topic for r in sink.rejected] == [topic]
+    fresh = Shelf()
+    async with source(mosquitto, fresh, way) as subject:
+        await publish(mosquitto.url, "2")
+        await until(lambda: fresh.values, "a reading")
+    assert not [b for b in fresh.bodies if isinstance(b, Event)], "they were acknowledged"
 
 
 async def test_a_retained_value_bears_its_mark(mosquitto: Mosquitto, way: Way) -> None:

@@ -119,5 +119,15 @@ def test_the_two_schemas_before_are_migrated_and_no_older(
         checkpoint.load(path)
 
 
+def test_a_checkpoint_from_before_events_and_trials_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "SCHEMA", 2)
+    path = checkpoint.write(tmp_path, 1, {"facts": {"number": 1}})
+    monkeypatch.undo()
+    _, state = checkpoint.load(path)
+    assert state["facts"] == {"number": 1, "events": [], "versions": [], "shadow": {}}
+
+
 def test_every_schema_that_is_read_has_its_migration() -> None:
     assert set(checkpoint.MIGRATIONS) >= set(range(max(1, checkpoint.SCHEMA - 2), checkpoint.SCHEMA))

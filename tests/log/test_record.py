@@ -10,7 +10,7 @@ from support.log_items import batch, inputs, item, same, transition, transitions
 
 from ioc.errors import LogDamaged
 from ioc.log import frame, record
-from ioc.model import Batch, Input, SystemFact, Tick, Transition
+from ioc.model import Batch, Event, Input, SystemFact, Tick, Transition
 
 
 @given(inputs)
@@ -60,11 +60,25 @@ def test_a_record_whose_columns_were_changed_is_found_out(columns: tuple[int, in
 
 
 def test_a_record_of_a_later_format_is_refused_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record, "VERSION", 2)
+    monkeypatch.setitem(record.FORMATS, record.Kind.TICK, record.VERSION + 1)
     kind, body = record.encode(item(1, Tick()))
-    monkeypatch.undo()
-    with pytest.raises(LogDamaged, match="format 2"):
+    with pytest.raises(LogDamaged, match=f"format {record.VERSION + 1}; this build reads formats 1 to"):
         record.decode(1, item(1).now_us, kind, body, item(1).origin)
+
+
+def test_a_record_bears_the_first_format_that_has_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So an older build reads a log up to its first event, and says what it lacks for the rest."""
+    event = item(1, Event("mqtt", "energy", "sa_pa", "outage", "1", 1, 5, 0, 6, {"customers": 3}))
+    for given_input, version in ((event, 2), (item(1), 1), (item(1, Tick()), 1)):
+        kind, body = record.encode(given_input)
+        assert frame.unpack(body)[0] == version
+        with monkeypatch.context() as older:
+            older.setattr(record, "VERSION", 1)
+            if version == 1:
+                assert same(record.decode(1, given_input.now_us, kind, body, given_input.origin), given_input)
+            else:
+                with pytest.raises(LogDamaged, match="has format 2; this build reads formats 1 to 1"):
+                    record.decode(1, given_input.now_us, kind, body, given_input.origin)
 
 
 def test_a_decoded_batch_may_be_written_to_as_a_live_one() -> None:
@@ -126,6 +140,7 @@ def test_kinds_never_change_their_numbers() -> None:
         "SOURCE_STATE": 6,
         "SYSTEM_FACT": 7,
         "TICK": 8,
+        "EVENT": 9,
     }
 
 

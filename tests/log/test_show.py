@@ -12,6 +12,7 @@ from ioc.model import (
     AddToken,
     Batch,
     Body,
+    Event,
     Flag,
     Input,
     PackLoaded,
@@ -61,6 +62,15 @@ class Records:
         (SystemFact("disk_low", "/srv", True, 4.5), "system_fact   disk_low of /srv begins, value 4.5"),
         (Tick(), "tick"),
         (
+            Event("mqtt", "energy", "sa_pa", "outage", "A-1", 2, NOON_US, NOON_US + 5, 0, {"customers": 3}),
+            "event         mqtt outage A-1 of energy/sa_pa, revision 2, 2026-11-24T12:00:00.000000Z to "
+            '2026-11-24T12:00:00.000005Z {"customers":3}',
+        ),
+        (
+            Event("mqtt", "energy", "sa_pa", "outage", "A-1", 1, NOON_US, 0, 0),
+            "event         mqtt outage A-1 of energy/sa_pa, revision 1, 2026-11-24T12:00:00.000000Z to …",
+        ),
+        (
             SetUser(
                 actor="root", user="truc.ban", name="Trực ban", role=Role.OFFICER, secret="$argon2id$abc"
             ),
@@ -99,6 +109,12 @@ def test_what_came_from_outside_cannot_steer_the_terminal() -> None:
         "a\\x1b[2Jb\\nc" in line(Input(1, NOON_US, body, "\x9b"))
         and line(Input(1, NOON_US, body)).isprintable()
     )
+
+
+def test_of_many_facts_the_first_are_shown() -> None:
+    body = Event("mqtt", "energy", "sa_pa", "outage", "A-1", 1, NOON_US, 0, 0, {"communes": ["xã"] * 999})
+    assert line(Input(1, NOON_US, body)).endswith("…")
+    assert len(line(Input(1, NOON_US, body))) < 400
 
 
 @given(bodies)

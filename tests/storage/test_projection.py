@@ -23,6 +23,7 @@ from ioc.model import (
     Body,
     Change,
     ChangeKind,
+    Event,
     Flag,
     Input,
     PackLoaded,
@@ -55,10 +56,17 @@ def _sample_log(seed: int = 1) -> ListLog:
         log.add(Batch.of("mqtt", [n % 2] * count, stamps, stamps, [rng.random() for _ in stamps]))
         if n % 3 == 0:
             log.add(Batch.of("mqtt", [0], [T0], [T0 + n], [n / 2], [Flag.TOO_LATE]))
+        if n % 3 == 1:
+            # Revisions 1, 2, 2, 1 of one event, and one of another.
+            log.add(_outage("A-1", (1, 2, 2, 1)[n // 3], {"n": n}), _outage(f"B-{n}", 1, {"n": n}))
         if n % 4 == 0:
             log.add(Rejected("mqtt", "a/b", Reason.NOT_JSON, "no\0", T0, b"\0{", 2), Tick())
     log.steps = _story(rng, log.last_number)[0]
     return log
+
+
+def _outage(name: str, revision: int, facts: dict[str, Any], end_us: int = 0) -> Event:
+    return Event("mqtt", "energy", "a", "outage", name, revision, T0, end_us, T0 + 1, facts)
 
 
 def _story(rng: random.Random, last_number: int) -> tuple[list[Transition], Book, dict[str, Alarm]]:
@@ -102,7 +110,16 @@ async def _contents(dsn: str) -> dict[str, list[tuple[Any, ...]]]:
     connection = await connect(dsn)
     try:
         found = {}
-        for table in ("series", "packs", "quarantine", "journal", "alarms", "readings", "projection"):
+        for table in (
+            "series",
+            "packs",
+            "quarantine",
+            "events",
+            "journal",
+            "alarms",
+            "readings",
+            "projection",
+        ):
             found[table] = sorted(
                 (tuple(row.values()) for row in await connection.fetch(f"SELECT * FROM {table}")), key=repr
             )
@@ -130,6 +147,12 @@ async def test_everything_arrives(store) -> None:
     assert found["series"] == [(0, "energy/a/power", False), (1, "energy/b/power", False)]
     assert [row[1:3] for row in found["packs"]] == [("ab" * 32, "lao-cai")]
     assert [row[5:] for row in found["quarantine"]] == [("no␀", -1, 2, b"\0{")] * 3
+    events = [(*row[1:5], row[10]) for row in found["events"]]
+    assert events == [
+        ("a", "outage", "A-1", 1, '{"n":1}'),
+        ("a", "outage", "A-1", 2, '{"n":4}'),
+        *(("a", "outage", f"B-{n}", 1, f'{{"n":{n}}}') for n in (1, 10, 4, 7)),
+    ]
     assert len(found["journal"]) == len(log.steps)
     last = log.inputs[-1]
     assert found["projection"] == [("postgres", last.number, len(log.steps), last.now_us)]
@@ -189,7 +212,7 @@ async def test_every_row_is_there_once_however_often_the_projection_is_killed(
     try:
         await other.execute(
             "ALTER TABLE journal DISABLE TRIGGER journal_append_only;"
-            "TRUNCATE series, packs, quarantine, journal, alarms, readings, projection"
+            "TRUNCATE series, packs, quarantine, events, journal, alarms, readings, projection"
         )
     finally:
         await other.close()
@@ -269,6 +292,50 @@ async def test_the_journal_is_append_only(store, statement: str) -> None:
                 await connection.execute(statement)
     finally:
         await connection.close()
+
+
+async def test_events_read_back_as_the_log_holds_them_and_pages_leave_none_out(store) -> None:
+    log = ListLog(T0)
+    odd = {
+        "n": 2**63 - 1,
+        "x": 1e-310,
+        "y": 1e308,
+        "b": [True, None, {"đ": "\U0001f30a", "a": []}],
+        "s": "\\u0000",
+    }
+    log.add(
+        _outage("A-1", 1, {}),
+        _outage("A-1", 2, odd, end_us=T0 + 60),
+        Event("kafka", "disaster", "b", "flood", "A-1", 2**53, T0 + 50, 0, T0 + 2, {}),
+        _outage("A-1", 1, {"again": True}),
+        _outage("C-1", 1, {"nul": "a\0b", "a\0": 1}, end_us=T0 + 10),
+    )
+    await _apply_all(store.dsn, log)
+    history = History(store.dsn)
+    bodies = {r.number: r.body for r in log.inputs}
+    clean = _outage("C-1", 1, {"nul": "a␀b", "a␀": 1}, end_us=T0 + 10)
+    standing = [(5, clean), (3, bodies[3]), (2, bodies[2])]
+    try:
+        assert await history.events(10) == standing
+        assert repr((await history.events(10))[2][1].facts) == repr(odd)
+        paged, before = [], None
+        while page := await history.events(1, before):
+            paged += page
+            before = page[-1][0]
+        assert paged == standing
+        assert await history.events(10, revisions=True) == [*standing, (1, bodies[1])]
+        assert await history.events(10, id_="A-1", domain="energy") == [(2, bodies[2])]
+        assert await history.events(10, station="b", kind="flood") == [(3, bodies[3])]
+        assert await history.events(10, kind="none") == []
+        # What lasts reaches into every later time; what ended is of the time up to its end.
+        assert [n for n, _ in await history.events(10, since_us=T0 + 11)] == [3, 2]
+        assert [n for n, _ in await history.events(10, since_us=T0 + 10)] == [5, 3, 2]
+        assert [n for n, _ in await history.events(10, since_us=T0 + 61)] == [3]
+        assert [n for n, _ in await history.events(10, until_us=T0 + 50)] == [5, 2]
+        assert await history.events(10, until_us=T0) == []
+        assert [n for n, _ in await history.events(10, since_us=-(2**61), until_us=2**61)] == [5, 3, 2]
+    finally:
+        await history.close()
 
 
 async def test_of_two_projections_one_steps_back_and_nothing_is_doubled(store) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -10,7 +12,7 @@ from support.screens import Centre, presenter, write_pack
 
 from ioc.credentials import hash_password
 from ioc.errors import LogWriteFailed, StoreUnavailable
-from ioc.model import Acknowledge, Outcome, Role
+from ioc.model import Acknowledge, Event, Outcome, Role, Transition
 from ioc.presentation import Presenter
 from ioc.wall.given import Status
 from ioc.wall.services import Services
@@ -49,6 +51,8 @@ class Desk:
         self.disk_full = False
         self.ready = True
         self.stored: list[tuple[int, float, int]] | None = []
+        self.events_stored: list[tuple[int, Event]] | None = []
+        self.events_asked: dict[str, Any] = {}
         centre.person("truc.ban", secret, Role.OFFICER, "Trực ban")
         centre.person("lan", secret, Role.OFFICER, "Lan")
         centre.person("khach", secret, Role.VIEWER, "Khách")
@@ -82,6 +86,15 @@ class Desk:
         if self.stored is None:
             raise StoreUnavailable("no database")
         return [row for row in self.stored if since_us <= row[0] < until_us][-limit:]
+
+    async def steps(self, alarms: Sequence[str]) -> list[Transition]:
+        return []
+
+    async def events(self, limit: int, before: int | None = None, **asked: Any) -> list[tuple[int, Event]]:
+        if self.events_stored is None:
+            raise StoreUnavailable("no database")
+        self.events_asked = asked
+        return [row for row in self.events_stored if before is None or row[0] < before][:limit]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from support.screens import LEVEL, PM25, RAIN, T0, Centre, S
 
-from ioc.model import ChangeKind, Flag
+from ioc.model import ChangeKind, Event, Flag
 from ioc.wall.server import create_app
 
 ORIGIN = {"origin": "http://ioc.test"}
@@ -384,6 +384,61 @@ async def test_journal_pages_backwards(officer: httpx.AsyncClient, desk: Any) ->
     rest = (await officer.get("/api/v1/journal", params={"limit": 2, "before": first["next"]})).json()
     assert [i["asset"] for i in first["items"] + rest["items"]] == [PM25, RAIN, LEVEL]
     assert rest["next"] is None
+
+
+async def test_events_come_a_page_at_a_time(officer: httpx.AsyncClient, desk: Any) -> None:
+    desk.events_stored = [
+        (n, Event("mqtt", "energy", "sa_pa", "outage", f"A-{n}", 2, T0, end_us, T0 + 1, {"customers": n}))
+        for n, end_us in ((9, 0), (7, T0 + 60 * S), (4, 0))
+    ]
+    first = (await officer.get("/api/v1/events", params={"limit": 2})).json()
+    rest = (await officer.get("/api/v1/events", params={"limit": 2, "before": first["next"]})).json()
+    assert [item["number"] for item in first["items"] + rest["items"]] == [9, 7, 4]
+    assert (first["next"], rest["next"]) == (7, None)
+    ended = first["items"][1]
+    assert ended["end"] > ended["start"]
+    assert first["items"][0] == {
+        "number": 9, "domain": "energy", "station": "sa_pa", "kind": "outage", "id": "A-9", "revision": 2,
+        "source": "mqtt", "start": ended["start"], "end": None, "received_at": ended["received_at"],
+        "facts": {"customers": 9},
+    }  # fmt: skip
+
+
+async def test_events_are_asked_for_as_the_query_says(officer: httpx.AsyncClient, desk: Any) -> None:
+    query = {"domain": "energy", "station": "sa_pa", "kind": "outage", "id": "A 1/ữ", "revisions": "true"}
+    query |= {"since": str(T0 // 1000), "until": "2026-11-24T03:04:05Z"}
+    assert (await officer.get("/api/v1/events", params=query)).status_code == 200
+    assert desk.events_asked == {
+        "domain": "energy", "station": "sa_pa", "kind": "outage", "id_": "A 1/ữ", "revisions": True,
+        "since_us": T0, "until_us": 1_795_489_445_000_000,
+    }  # fmt: skip
+    assert (await officer.get("/api/v1/events")).status_code == 200
+    assert not desk.events_asked["revisions"]
+    assert all(desk.events_asked[name] is None for name in ("domain", "station", "kind", "id_"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("domain", "Energy"), ("station", ""), ("kind", "a\0"), ("id", "a\0"), ("since", "yesterday"), ("limit", "0"),
+     ("limit", "1001"), ("before", "-1"), ("before", str(2**63)), ("revisions", "perhaps")],
+)  # fmt: skip
+async def test_a_query_for_events_that_is_none_is_refused(
+    officer: httpx.AsyncClient, name: str, value: str
+) -> None:
+    answer = await officer.get("/api/v1/events", params={name: value})
+    assert (answer.status_code, answer.json()["error"]) == (422, "invalid")
+
+
+async def test_events_without_a_database_are_told_so(
+    officer: httpx.AsyncClient, stranger: httpx.AsyncClient, desk: Any
+) -> None:
+    desk.events_stored = None
+    for _ in range(2):
+        answer = await officer.get("/api/v1/events")
+        assert (answer.status_code, answer.json()["error"]) == (503, "history")
+        assert set(answer.json()["message"]) == {"vi", "en"}
+        desk.services.history = None
+    assert (await stranger.get("/api/v1/events")).status_code == 401
 
 
 async def test_the_other_lists_have_their_forms(officer: httpx.AsyncClient, desk: Any) -> None:

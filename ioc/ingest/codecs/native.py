@@ -44,7 +44,9 @@ class Fault:
     index: int = -1
 
 
-class _Refused(Exception):
+class Refused(Exception):
+    """A payload, or one item of it, cannot be taken."""
+
     def __init__(self, reason: Reason, detail: str) -> None:
         self.reason = reason
         self.detail = detail
@@ -56,8 +58,8 @@ def decode(payload: bytes, quantity: str | None, only_item: int | None = None) -
     Never raises.
     """
     try:
-        document = _parse(payload)
-    except _Refused as refused:
+        document = parse(payload)
+    except Refused as refused:
         yield Fault(refused.reason, refused.detail)
         return
     if not isinstance(document, list):
@@ -78,36 +80,37 @@ def decode(payload: bytes, quantity: str | None, only_item: int | None = None) -
         if isinstance(part, dict):
             yield from _one(part, quantity, index)
         else:
-            yield Fault(Reason.WRONG_TYPE, f"an array holds objects, not {_kind(part)}", index)
+            yield Fault(Reason.WRONG_TYPE, f"an array holds objects, not {kind_of(part)}", index)
 
 
 def named(payload: bytes) -> tuple[str, Item | Fault]:
     """An item that names its `series` beside `t`, `v` and `q`: the name, "" if it has none. Never raises."""
     name = ""
     try:
-        part = _parse(payload)
+        part = parse(payload)
         if not isinstance(part, dict):
-            raise _Refused(Reason.WRONG_TYPE, f"an item is an object, not {_kind(part)}")
+            raise Refused(Reason.WRONG_TYPE, f"an item is an object, not {kind_of(part)}")
         series = part.pop("series", None)
         if not isinstance(series, str):
-            raise _Refused(Reason.WRONG_TYPE, "the item names no series")
+            raise Refused(Reason.WRONG_TYPE, "the item names no series")
         name = series
         return name, _single(part, name.rpartition("/")[2])
-    except _Refused as refused:
+    except Refused as refused:
         return name, Fault(refused.reason, refused.detail)
 
 
-def _parse(payload: bytes) -> Any:
+def parse(payload: bytes) -> Any:
+    """The JSON document of a payload. Raises Refused, also for keys that stand twice and NaN."""
     try:
         text = payload.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise _Refused(Reason.NOT_UTF8, f"byte {error.start} is not UTF-8") from error
+        raise Refused(Reason.NOT_UTF8, f"byte {error.start} is not UTF-8") from error
     try:
         return json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
     except RecursionError as error:
-        raise _Refused(Reason.NOT_JSON, "nested too deeply") from error
+        raise Refused(Reason.NOT_JSON, "nested too deeply") from error
     except ValueError as error:
-        raise _Refused(Reason.NOT_JSON, str(error) if text.strip() else "the payload is empty") from error
+        raise Refused(Reason.NOT_JSON, str(error) if text.strip() else "the payload is empty") from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -115,12 +118,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(out) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise _Refused(Reason.DUPLICATE_KEY, f"the key {twice!r} stands twice")
+        raise Refused(Reason.DUPLICATE_KEY, f"the key {twice!r} stands twice")
     return out
 
 
 def _constant(name: str) -> NoReturn:
-    raise _Refused(Reason.NOT_FINITE, f"{name} is not a number that can be measured")
+    raise Refused(Reason.NOT_FINITE, f"{name} is not a number that can be measured")
 
 
 def _one(part: Any, quantity: str | None, index: int) -> Iterator[Item | Fault]:
@@ -129,7 +132,7 @@ def _one(part: Any, quantity: str | None, index: int) -> Iterator[Item | Fault]:
             yield _single(part, quantity)
         else:
             yield from _several(part)
-    except _Refused as refused:
+    except Refused as refused:
         yield Fault(refused.reason, refused.detail, index)
 
 
@@ -137,16 +140,16 @@ def _single(part: Any, quantity: str) -> Item:
     if not isinstance(part, dict):
         return Item(quantity, None, _number(part, "the payload"), 0)
     if "v" not in part:
-        raise _Refused(Reason.WRONG_TYPE, "the object has no v")
+        raise Refused(Reason.WRONG_TYPE, "the object has no v")
     for key in part:
         if key not in ("t", "v", "q"):
-            raise _Refused(Reason.WRONG_TYPE, f"the key {key!r} is none of t, v, q")
+            raise Refused(Reason.WRONG_TYPE, f"the key {key!r} is none of t, v, q")
     return Item(quantity, _time(part), _number(part["v"], "v"), _quality(part))
 
 
 def _several(part: Any) -> list[Item]:
     if not isinstance(part, dict):
-        raise _Refused(Reason.WRONG_TYPE, f"under a station's topic stands an object, not {_kind(part)}")
+        raise Refused(Reason.WRONG_TYPE, f"under a station's topic stands an object, not {kind_of(part)}")
     event_us, quality = _time(part), _quality(part)
     items = [
         Item(key, event_us, _number(value, key), quality)
@@ -154,42 +157,48 @@ def _several(part: Any) -> list[Item]:
         if key not in ("t", "q")
     ]
     if not items:
-        raise _Refused(Reason.WRONG_TYPE, "the object has no quantity")
+        raise Refused(Reason.WRONG_TYPE, "the object has no quantity")
     return items
 
 
 def _number(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _Refused(Reason.WRONG_TYPE, f"{name} must be a number, not {_kind(value)}")
+        raise Refused(Reason.WRONG_TYPE, f"{name} must be a number, not {kind_of(value)}")
     try:
         number = float(value)
     except OverflowError as error:
-        raise _Refused(Reason.NOT_FINITE, f"{name} is too large for a double") from error
+        raise Refused(Reason.NOT_FINITE, f"{name} is too large for a double") from error
     if not math.isfinite(number):
-        raise _Refused(Reason.NOT_FINITE, f"{name} is too large for a double")
+        raise Refused(Reason.NOT_FINITE, f"{name} is too large for a double")
     return number
 
 
 def _quality(part: dict[str, Any]) -> int:
     word = part.get("q", "good")
     if not isinstance(word, str) or word not in QUALITY:
-        raise _Refused(Reason.BAD_QUALITY_WORD, f"q must be good, uncertain or bad, not {word!r:.40}")
+        raise Refused(Reason.BAD_QUALITY_WORD, f"q must be good, uncertain or bad, not {word!r:.40}")
     return QUALITY[word]
 
 
 def _time(part: dict[str, Any]) -> int | None:
     if "t" not in part:
         return None
-    stamp = part["t"]
+    return time_us(part["t"], "t")
+
+
+def time_us(stamp: Any, name: str) -> int:
+    """Microseconds since 1970 of the time under a key. Raises Refused unless it is one of 1990 to 2099."""
     if isinstance(stamp, bool) or not isinstance(stamp, str | int | float):
-        raise _Refused(Reason.WRONG_TYPE, f"t must be RFC 3339 or epoch milliseconds, not {_kind(stamp)}")
+        raise Refused(
+            Reason.WRONG_TYPE, f"{name} must be RFC 3339 or epoch milliseconds, not {kind_of(stamp)}"
+        )
     us = stamp_us(stamp)
     if us is None and isinstance(stamp, str):
-        raise _Refused(Reason.BAD_TIME, f"t is not an RFC 3339 time with an offset: {stamp!r:.60}")
+        raise Refused(Reason.BAD_TIME, f"{name} is not an RFC 3339 time with an offset: {stamp!r:.60}")
     if us is None:
-        raise _Refused(Reason.BAD_TIME, "t is out of range")
+        raise Refused(Reason.BAD_TIME, f"{name} is out of range")
     if not TIME_MIN_US <= us < TIME_MAX_US:
-        raise _Refused(Reason.BAD_TIME, f"t is outside 1990 to 2099: {stamp!r:.60}")
+        raise Refused(Reason.BAD_TIME, f"{name} is outside 1990 to 2099: {stamp!r:.60}")
     return us
 
 
@@ -215,7 +224,8 @@ def rfc3339_us(text: str) -> int | None:
     return us + 1_000_000 if leap else us
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """What a JSON value is, in words."""
     if value is None:
         return "null"
     return {bool: "a boolean", str: "a string", list: "an array", dict: "an object"}.get(

@@ -193,6 +193,9 @@ def _of_one(registry: Registry, definition: OfOne, rules: Mapping[str, Rule]) ->
 def _of_several(registry: Registry, definition: Derived) -> Iterator[_Found]:
     inputs = _inputs(definition)
     wanted = _units(definition)
+    if not inputs:
+        reason = f"names nothing that {definition.kind} could be computed from"
+        raise Unplannable(definition.id, ("inputs",), reason)
     for role, name in inputs.items():
         if "/" in name and name not in registry.series:
             raise Unplannable(definition.id, ("inputs", role), f"no series {name!r} in the pack")

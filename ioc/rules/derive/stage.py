@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ioc.model.batch import Bool
 from ioc.model.event import Event
 from ioc.rules import kernels
 from ioc.rules.channels import Channels
@@ -23,7 +24,11 @@ from ioc.rules.samples import IGNORED, Samples
 
 @dataclass(slots=True)
 class _Part:
-    """One deriver in its place. `start`, `count` (channels,): its inputs among the edges `at`, `role`."""
+    """One deriver in its place. `start`, `count` (channels,): its inputs among the edges `at`, `role`.
+
+    `takes` (channels,): whether `count` is not 0; `once`: whether no channel is an input more than once. `feeders`: the
+    parts before it whose channels it takes.
+    """
 
     planned: Planned
     deriver: Deriver
@@ -33,10 +38,27 @@ class _Part:
     count: Index
     at: Index
     role: Index
-    stations: dict[str, list[int]]
+    stations: dict[tuple[str, str], list[int]]
+    takes: Bool
+    once: bool
+    feeders: tuple[int, ...]
+
+    def taken(self, samples: Samples) -> Samples | None:
+        """Those of its inputs, if any."""
+        return _those(samples, self.takes.take(samples.channel))
 
     def fed(self, samples: Samples) -> Fed:
         """The samples of its inputs, one for each instance that takes it."""
+        if self.once:
+            edges = self.start.take(samples.channel)
+            return Fed(
+                samples.row,
+                self.at.take(edges),
+                self.role.take(edges),
+                samples.event_us,
+                samples.value,
+                samples.flags,
+            )
         edges, owner = kernels.spread(self.start[samples.channel], self.count[samples.channel])
         return Fed(
             samples.row[owner],
@@ -50,7 +72,7 @@ class _Part:
     def given(self, given: Given) -> Samples:
         """What it gave, by channel."""
         none = np.zeros(len(given), np.uint16)
-        return Samples(given.row, self.channel[given.at], given.event_us, given.value, given.flags, none)
+        return Samples(given.row, self.channel.take(given.at), given.event_us, given.value, given.flags, none)
 
 
 class Derivations:
@@ -83,10 +105,12 @@ class Derivations:
             if here:
                 placed.append((one, here, channel))
         self.channels = Channels(tuple(labels), np.array(owners, np.int64), of_rule)
-        self._parts = [self._part(*place, numbers, utc_offset_us) for place in placed]
+        self._parts: list[_Part] = []
+        for what in placed:
+            self._parts.append(self._part(*what, numbers, utc_offset_us))
         self._wanted = np.zeros(len(owners), np.bool_)
         for part in self._parts:
-            self._wanted |= part.count > 0
+            self._wanted |= part.takes
         self._dependents: dict[int, Index] = {}
 
     def _part(
@@ -106,9 +130,11 @@ class Derivations:
         )
         inputs = np.array([edge[0] for edge in edges], np.int64)
         count = np.bincount(inputs, minlength=len(self.channels)).astype(np.int64)
-        stations: dict[str, list[int]] = {}
+        takes = count > 0
+        stations: dict[tuple[str, str], list[int]] = {}
         for at, instance in enumerate(instances):
-            stations.setdefault(instance.station, []).append(at)
+            if instance.output is not None:
+                stations.setdefault((str(instance.output.domain), instance.station), []).append(at)
         keys = tuple(
             i.output.id if i.output is not None else next(s.id for s in i.inputs if s is not None)
             for i in instances
@@ -123,6 +149,9 @@ class Derivations:
             np.array([edge[1] for edge in edges], np.int64),
             np.array([edge[2] for edge in edges], np.int64),
             stations,
+            takes,
+            bool(count.max(initial=0) <= 1),
+            tuple(i for i, before in enumerate(self._parts) if takes[before.channel].any()),
         )
 
     def __bool__(self) -> bool:
@@ -132,26 +161,29 @@ class Derivations:
         """What the derived series make of these samples, deriver by deriver; rows in the order of `samples`."""
         if not self._parts:
             return []
-        wanted = self._wanted[samples.channel] & (samples.flags & IGNORED == 0)
-        if not wanted.any():
+        wanted = self._wanted.take(samples.channel)
+        ignored = samples.flags & IGNORED
+        if np.count_nonzero(ignored):
+            wanted &= ignored == 0
+        known = _those(samples, wanted)
+        if known is None:
             return []
-        pool = [samples.take(wanted)]
-        out: list[Samples] = []
-        for part in self._parts:
-            mine = [s.take(has) for s in pool if (has := part.count[s.channel] > 0).any()]
+        gave: dict[int, Samples] = {}
+        for at, part in enumerate(self._parts):
+            pool = [known, *(gave[feeder] for feeder in part.feeders if feeder in gave)]
+            mine = [taken for s in pool if (taken := part.taken(s))]
             if not mine:
                 continue
             given = part.deriver.feed(part.fed(Samples.concat(mine)))
             if len(given):
-                out.append(part.given(given))
-                pool.append(out[-1])
-        return out
+                gave[at] = part.given(given)
+        return list(gave.values())
 
     def feed_event(self, event: Event) -> list[Samples]:
         """What the derived series of its station make of an event, at row 0."""
         out: list[Samples] = []
         for part in self._parts:
-            at = part.stations.get(event.station)
+            at = part.stations.get((event.domain, event.station))
             if at is not None and len(given := part.deriver.feed_event(event, at)):
                 out.append(part.given(given))
         return [*out, *self.feed(Samples.concat(out))] if out else []
@@ -214,6 +246,15 @@ class Derivations:
                 if same.get(part_name) == part.planned.spec
             }
         )
+
+
+def _those(samples: Samples, where: Bool) -> Samples | None:
+    """Those of a mask, if any."""
+    # Of few rows, copies and `any()` are most of the cost.
+    count = np.count_nonzero(where)
+    if count == len(where):
+        return samples
+    return samples.take(where) if count else None
 
 
 def _alike(deriver: Deriver, columns: Mapping[str, Any]) -> bool:

@@ -48,6 +48,12 @@ class Figure:
 PER_S = "readings/s"
 MS = "ms"
 CPU = "µs CPU a message"
+NS = "ns a reading"
+KINDS_OF_RULES = (
+    "rate", "window_sum", "window_mean", "window_max", "window_percentile", "time_to", "counter", "baseline", "zscore",
+    "change_point", "anomaly", "quality", "expression", "vn_aqi", "neighbours", "condition", "sequence", "travel",
+    "disagrees",
+)  # fmt: skip
 
 FIGURES: dict[str, Figure] = {
     "mqtt.sustained.qos0": Figure("sustained through mosquitto, everything on, QoS 0", PER_S, ratio_min=0.97),
@@ -69,6 +75,19 @@ FIGURES: dict[str, Figure] = {
     "kafka.columnar": Figure("Kafka in, columnar records, one core", PER_S, ours_min=1_000_000),
     "http.batches": Figure("HTTP in, batches of 1,000", PER_S, ours_min=100_000),
     "soak": Figure("soak at half the highest rate: worst alert", MS, ours_max=50),
+    "rules.quiet": Figure("10 limit rules a series, 100,000 series, batches of 10,000, quiet", PER_S, ours_min=10_000_000),
+    "rules.storm": Figure("the same while every series swings", PER_S, ours_min=1_700_000),
+    "rules.limit": Figure("10 limit rules a series, batches of 1,000: worst of quiet and storm", PER_S, ratio_min=2),
+    "rules.limit.few": Figure("the same, batches of 10", PER_S, ratio_min=1),
+    "rules.memory": Figure("1,000,000 series, 5 limit rules each: columns, order and engine, highest resident", "MiB",
+                           ours_max=1_536),
+    **{f"rules.{kind}": Figure(f"rules, {kind}: batches of 1,000, 100,000 series", NS, ratio_max=1)
+       for kind in KINDS_OF_RULES},
+    "rules.kinds.few": Figure("rules, the worst kind but limits: batches of 10", NS, ratio_max=1),
+    "backtest.year": Figure("`ioc backtest`: a year of 1,000 series at 10 minutes, 5 limit rules and a 24 h window each, from"
+                            " Parquet, one core", "s", ours_max=60),
+    "backtest.year.shuffled": Figure("the same, every series at seconds of its own, the file not in order of time", "s",
+                                     ours_max=60),
 }  # fmt: skip
 
 

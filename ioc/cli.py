@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from ioc import __version__, config, logs
+from ioc.backtest import options
 from ioc.errors import ConfigError, IocError, LogError, PackError
 
 DONE, FAILED, REFUSED = 0, 1, 2
@@ -333,60 +334,20 @@ def _check_one(folder: Path, settings: config.Config) -> bool:
 @app.command()
 @_refusing
 def backtest(
-    pack: Annotated[Path, typer.Argument(help="Thư mục quy tắc / Pack folder to try.")],
-    since: Annotated[
-        str, typer.Option("--from", help="Từ / From this moment on: 2024-09-01, or RFC 3339.")
-    ] = "",
-    until: Annotated[str, typer.Option("--to", help="Đến / Up to this moment.")] = "",
-    against: Annotated[
-        Path | None, typer.Option(help="Bộ quy tắc để so / Pack folder to compare with: what would change.")
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="CSV, CSV.gz, Parquet, hoặc thư mục / or a folder. Default: the settings' database."),
-    ] = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="Những gì đã xảy ra / What really happened: a truth.json.")
-    ] = None,
-    tolerance: Annotated[
-        str, typer.Option(help="How far from its event an alarm may stand and still be about it.")
-    ] = "6h",
-    rules: Annotated[str, typer.Option(help="Chỉ những quy tắc này / Only these rules: id,id.")] = "",
-    all_rules: Annotated[
-        bool, typer.Option("--all-rules", help="Cả quy tắc đang tắt / Disabled rules too, as if enabled.")
-    ] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Ghi kết quả / Write all of it here.")] = None,
-    html_file: Annotated[Path | None, typer.Option("--html", help="Ghi báo cáo / Write a page here.")] = None,
-    file: ConfigOption = None,
-) -> None:
+    pack: options.Pack, since: options.Since = "", until: options.Until = "", against: options.Against = None,
+    data: options.Data = None, labels: options.Labels = None, tolerance: options.Tolerance = "6h",
+    rules: options.Rules = "", all_rules: options.AllRules = False, pace: options.Pace = "pack",
+    json_file: options.JsonFile = None, html_file: options.HtmlFile = None, file: ConfigOption = None,
+) -> None:  # fmt: skip
     """Thử quy tắc trên số liệu cũ / Try rules on history: what they would have said, and how well that fits.
 
     Example:  ioc backtest packs/lao-cai --data storm/ --labels storm/truth.json --html storm.html
     """
-    from ioc.backtest.command import Asked, carry_out
+    from ioc.backtest.command import Asked, show
 
-    bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=err
-    )
-    asked = Asked(
-        pack, since, until, against, data, labels, tolerance, tuple(filter(None, rules.split(","))), all_rules
-    )
-    with bar:
-        task = bar.add_task("")
-
-        def tell(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total or None)
-
-        outcome = carry_out(asked, _settings(file), tell)
-    for part in outcome.shown():
-        out.print(part, highlight=False)
-    for path, text in ((json_file, outcome.json), (html_file, outcome.html)):
-        if path is not None:
-            try:
-                path.write_text(text(), "utf-8")
-            except OSError as error:
-                raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
-            out.print(f"Đã ghi / Written: {path}", highlight=False, soft_wrap=True)
+    only = tuple(filter(None, rules.split(",")))
+    asked = Asked(pack, since, until, against, data, labels, tolerance, only, all_rules, pace)
+    show(asked, _settings(file), json_file, html_file, out, err)
 
 
 @app.command()

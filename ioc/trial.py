@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -22,18 +22,22 @@ from ioc.model.batch import Batch, Flag
 from ioc.model.change import Change, ChangeKind
 from ioc.model.inputs import SourceState
 from ioc.pack import Pack
-from ioc.registry import Slug
+from ioc.registry import MAX_AGE_US, Registry, Slug
+from ioc.rules.derive.base import Instance
 from ioc.rules.engine import Engine
 from ioc.rules.spec import LimitRule, Model, Rule, StationLimit
-from ioc.yamlfile import Duration, line_of, load
+from ioc.yamlfile import Duration, duration_us, line_of, load
 
 SOURCE: Final = "test"
 STEPS_MAX: Final = 100_000
 _NUMBER: Final = r"-?\d+(?:\.\d+)?"
-_TOKEN: Final = re.compile(rf"(?:(_)|({_NUMBER})(?:([+-]{_NUMBER.removeprefix('-?')}))?)(?:x(\d+))?([!?])?")
+_TOKEN: Final = re.compile(
+    rf"(?:(_)|({_NUMBER})(?:([+-]{_NUMBER.removeprefix('-?')}))?)(?:x(\d+))?([!?])?"
+    r"(?:@([+-])(\d+(?:s|min|h|d)))?"
+)
 
-Step = tuple[float, int] | None
-"""Value and flags; None where nothing comes."""
+Step = tuple[float, int, int] | None
+"""Value, flags, and how many microseconds its stamp is ahead of its coming; None where nothing comes."""
 
 
 class Expected(Model):
@@ -48,10 +52,12 @@ class Expected(Model):
 
 
 class Case(Model):
-    """One test. `input`: series id → values at each `interval`, in promtool's notation.
+    """One test. `input`: series id → values at each `interval`, in promtool's notation. A series that the pack expects
+    more often is taken to report at this interval, so that hours of a flood need no thousands of values.
 
     `79.5` a value, `79.5x3` it and three more like it, `79+0.5x4` five values rising by 0.5, `_` nothing comes,
-    `_x5` six times nothing; `!` behind a value says bad quality, `?` uncertain.
+    `_x5` six times nothing; `!` behind a value says bad quality, `?` uncertain; `@+7h`, `@-2h` behind it say that its
+    stamp is so far ahead of its coming, or behind.
     """
 
     name: str
@@ -114,9 +120,9 @@ def steps(text: str) -> list[Step]:
         match = _TOKEN.fullmatch(word)
         if match is None:
             raise ValueError(
-                f"{word!r} is none of 79.5, 79.5x3, 79+0.5x4, _, _x5 (with ! bad or ? uncertain)"
+                f"{word!r} is none of 79.5, 79.5x3, 79+0.5x4, _, _x5 (with ! bad or ? uncertain, @+7h stamped ahead)"
             )
-        nothing, first, by, more, mark = match.groups()
+        nothing, first, by, more, mark, side, off = match.groups()
         count = int(more or 0) + 1
         if len(out) + count > STEPS_MAX:
             raise ValueError(f"more than {STEPS_MAX:,} values")
@@ -124,9 +130,10 @@ def steps(text: str) -> list[Step]:
             out += [None] * count
             continue
         flags = {"!": int(Flag.BAD), "?": int(Flag.UNCERTAIN)}.get(mark or "", 0)
+        ahead_us = duration_us(off) * (-1 if side == "-" else 1) if off else 0
         # By decimal digits, so that 79+0.1x3 ends at the 79.3 that a limit is compared with.
         digits = max(_digits(first), _digits(by or "0"))
-        out += [(round(float(first) + float(by or 0) * i, digits), flags) for i in range(count)]
+        out += [(round(float(first) + float(by or 0) * i, digits), flags, ahead_us) for i in range(count)]
     return out
 
 
@@ -179,16 +186,21 @@ def said_of(pack: Pack, case: Case, file: str = "", line: int = 0) -> list[Chang
         if series_id not in pack.registry.series:
             raise PackError(file, line, f"{case.name}: input", f"no series {series_id!r} in the pack")
     numbers = numbers_of(pack, columns)
-    planned = tuple(one for one in pack.planned if one.rule is None or one.rule in rules)
+    registry = _paced(pack.registry, numbers, case.interval)
+    planned = tuple(
+        replace(one, instances=tuple(_of(registry, instance) for instance in one.instances))
+        for one in pack.planned
+        if one.rule is None or one.rule in rules
+    )
     order = Order(
-        pack.registry.columns(numbers),
+        registry.columns(numbers),
         lateness_us=pack.settings.lateness,
         max_ahead_us=pack.settings.max_ahead,
         stamps_max=pack.settings.stamps_max,
     )
     start_us = round(case.start.timestamp() * 1e6)
-    engine = Engine(pack.registry, {}, numbers)
-    engine.rebuild(pack.registry, rules, numbers, start_us, planned, pack.utc_offset_us)
+    engine = Engine(registry, {}, numbers)
+    engine.rebuild(registry, rules, numbers, start_us, planned, pack.utc_offset_us)
     said = engine.feed_source(SourceState(SOURCE, True, 1, ""), start_us)
     for now_us, batch in _batches(columns, numbers, start_us, case.interval):
         said += _deadlines(engine, now_us)
@@ -197,6 +209,34 @@ def said_of(pack: Pack, case: Case, file: str = "", line: int = 0) -> list[Chang
         said += engine.feed_batch(judged, now_us)
     last_us = start_us + max(map(len, columns.values())) * case.interval + case.until
     return said + _deadlines(engine, last_us)
+
+
+def _paced(registry: Registry, names: Iterable[str], interval_us: int) -> Registry:
+    """The same stations, with none of these series expected more often than this."""
+    paced = Registry((), registry.quantities)
+    paced.stations = registry.stations
+    paced.series = dict(registry.series)
+    for name in names:
+        series = registry.series[name]
+        if series.interval_us < interval_us:
+            gap_us = 3 * interval_us
+            paced.series[name] = replace(
+                series,
+                interval_us=interval_us,
+                stale_after_us=gap_us,
+                max_age_us=max(MAX_AGE_US, gap_us),
+                max_gap_us=gap_us,
+            )
+    return paced
+
+
+def _of(registry: Registry, instance: Instance) -> Instance:
+    """The same computed from, and given as, the series of this registry."""
+    return replace(
+        instance,
+        inputs=tuple(series and registry.series[series.id] for series in instance.inputs),
+        output=instance.output and registry.series[instance.output.id],
+    )
 
 
 def _batches(
@@ -210,9 +250,12 @@ def _batches(
             if step < len(values) and (value := values[step]) is not None
         ]
         if here:
-            series, value, flags = zip(*here, strict=True)
-            times = np.full(len(here), now_us)
-            yield now_us, Batch.of(SOURCE, series, times, times, value, np.array(flags, np.uint16))
+            series, value, flags, ahead_us = zip(*here, strict=True)
+            came = np.full(len(here), now_us)
+            yield (
+                now_us,
+                Batch.of(SOURCE, series, came + np.array(ahead_us), came, value, np.array(flags, np.uint16)),
+            )
 
 
 def _deadlines(engine: Engine, until_us: int) -> list[Change]:

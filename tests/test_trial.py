@@ -49,7 +49,13 @@ def test_marks_say_what_the_sensor_thinks_of_a_value() -> None:
     assert [step and step[1] for step in trial.steps("1 2! 3?")] == [0, 2, 1]
 
 
-@pytest.mark.parametrize("text", ["1,5", "x3", "1x", "1+x2", "abc", "1x999999"])
+def test_a_stamp_may_be_ahead_of_its_coming_or_behind() -> None:
+    assert [step and step[2] for step in trial.steps("1 2@+7h 3x1!@-90min _")] == [
+        0, 25_200_000_000, -5_400_000_000, -5_400_000_000, None,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["1,5", "x3", "1x", "1+x2", "abc", "1x999999", "1@7h", "1@+h"])
 def test_what_is_no_value_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"none of|more than"):
         trial.steps(text)
@@ -68,7 +74,11 @@ def test_a_test_that_says_all_and_nothing_else_passes(pack: Pack) -> None:
         [{"at": "10min", "change": "onset"}, {"at": "30min", "change": "clear"}],
         [{"at": "10min", "change": "onset", "level": 2}, {"at": "20min", "change": "clear"}],
         [{"at": "10min", "change": "onset", "priority": 1}, {"at": "20min", "change": "clear"}],
-        [{"at": "10min", "change": "onset"}, {"at": "20min", "change": "clear"}, {"at": "30min", "change": "onset"}],
+        [
+            {"at": "10min", "change": "onset"},
+            {"at": "20min", "change": "clear"},
+            {"at": "30min", "change": "onset"},
+        ],
     ],
 )
 def test_what_is_missing_wrong_or_too_much_fails_and_shows_both(pack: Pack, expect: list[Any]) -> None:
@@ -83,6 +93,18 @@ def test_what_is_missing_wrong_or_too_much_fails_and_shows_both(pack: Pack, expe
 def test_silence_comes_after_the_last_value(pack: Pack) -> None:
     silent = case(rules=["no_data"], until="1h", expect=[{"at": "50min", "change": "onset"}])
     assert report(pack, silent).failures == ()
+
+
+def test_a_series_is_expected_no_more_often_than_the_test_sends_it(pack: Pack) -> None:
+    hourly = case(
+        rules=["river", "no_data"],
+        interval="1h",
+        expect=[
+            {"at": "1h", "change": "onset", "rule": "river"},
+            {"at": "2h", "change": "clear", "rule": "river"},
+        ],
+    )
+    assert report(pack, hourly).failures == ()
 
 
 def test_rules_without_a_test_that_fires_or_one_that_must_not_are_named(pack: Pack) -> None:

@@ -44,6 +44,7 @@ from ioc.spine import Spine
 from ioc.storage.history import History
 from ioc.storage.status import ProjectionStatus
 from ioc.supervisor import Supervisor
+from ioc.trials import Trials
 from ioc.wall.given import SourceStatus, Status
 from ioc.wall.hub import Hub
 from ioc.wall.listener import Listener
@@ -51,6 +52,7 @@ from ioc.wall.server import create_app
 from ioc.wall.services import Services
 from ioc.wall.view import View
 from ioc.wall.wire import HistoryItem, LogItem
+from ioc.why import Why
 
 REMEMBERED_RECORDS = 20_000
 """How far back the log is read at start to fill the trends."""
@@ -196,7 +198,7 @@ class App:
     def _build_screens(self, store: SqliteLog) -> None:
         pipeline = self._pipeline
         assert pipeline.pack is not None
-        presenter = Presenter(pipeline.pack, pipeline.numbers)
+        self._presenter = presenter = Presenter(pipeline.pack, pipeline.numbers)
         self.view = View(presenter, secrets.token_hex(8), pipeline.book.alarms)
         journal = list(store.outputs(max(0, store.last_output_seq - REMEMBERED_TRANSITIONS)))
         inputs = list(store.read(max(store.first_number - 1, store.last_number - REMEMBERED_RECORDS)))
@@ -206,6 +208,9 @@ class App:
     async def _open_web(self) -> None:
         config = self.config
         self._history = History(self._dsn) if self._dsn else None
+        self._why = Why(
+            self._pipeline, self.view, lambda: self._presenter, self.spine.store.folder, self._history
+        )
         metrics = Metrics(self._figures)
         services = Services(
             view=self.view,
@@ -221,6 +226,8 @@ class App:
             metrics=metrics.registry,
             reinject=self._reinjector.reinject,
             rulebook=self.rulebook,
+            trials=Trials(self._pipeline, lambda: self._presenter, self.spine.now_us),
+            why=self._why.explain,
             static=STATIC,
             history=self._history,
             pack_folder=config.pack,
@@ -259,7 +266,8 @@ class App:
     def _listen(self, outcome: Outcome) -> None:
         if isinstance(outcome.input.body, PackLoaded | SeriesAdded):
             assert self._pipeline.pack is not None
-            self.view.load(Presenter(self._pipeline.pack, self._pipeline.numbers))
+            self._presenter = Presenter(self._pipeline.pack, self._pipeline.numbers)
+            self.view.load(self._presenter)
         self.view.feed(outcome)
 
     def _published(self) -> None:
@@ -417,6 +425,8 @@ class App:
             self._server.should_exit = True
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(self._web_task, 10.0)
+        if hasattr(self, "_why"):
+            self._why.close()
         if getattr(self, "_history", None) is not None:
             assert self._history is not None
             await self._history.close()

@@ -73,7 +73,11 @@ def _refusing(function: Callable[P, None]) -> Callable[P, None]:
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             function(*args, **kwargs)
-        except (ConfigError, PackError, LogError) as error:
+        except PackError as error:
+            for fault in error.faults:
+                err.print(f"[bold red]Từ chối / Refused:[/] {_plain(str(fault))}", highlight=False)
+            raise typer.Exit(REFUSED) from error
+        except (ConfigError, LogError) as error:
             err.print(f"[bold red]Từ chối / Refused:[/] {_plain(str(error))}", highlight=False)
             raise typer.Exit(REFUSED) from error
         except IocError as error:
@@ -253,17 +257,22 @@ def check(
         Path | None, typer.Argument(help="Pack folder, or one of several. Default: the settings'.")
     ] = None,
     file: ConfigOption = None,
+    against: Annotated[
+        Path | None, typer.Option(help="So với bộ này / Say what changes against this pack.")
+    ] = None,
     schema: Annotated[
         Path | None,
         typer.Option(help="Viết JSON Schema cho trình soạn thảo / Write the JSON Schemas here and stop."),
     ] = None,
 ) -> None:
-    """Kiểm tra bộ quy tắc / Check packs: the first fault with file, line and path, or what each holds and needs; and
-    run the tests of its rules.
+    """Kiểm tra bộ quy tắc / Check packs: every fault with its place, or what each holds; run the tests of its rules.
 
     Example:  ioc check packs/lao-cai
     """
     from ioc import schema as schemas
+    from ioc.checking import check_one
+    from ioc.pack import Pack
+    from ioc.packdiff import diff
 
     if schema is not None:
         schemas.write(schema)
@@ -271,64 +280,15 @@ def check(
         return
     settings = _settings(file)
     chosen = pack or settings.pack
+    if against is not None:
+        old, new = Pack.read(against, settings.verdict), Pack.read(chosen, settings.verdict)
+        out.print(diff(old, new).text(), highlight=False, markup=False)
     folders = [chosen]
     if not (chosen / "pack.yaml").exists():
         folders = sorted(p.parent for p in chosen.glob("*/pack.yaml")) or folders
-    results = [_check_one(folder, settings) for folder in folders]
+    results = [check_one(folder, settings, out) for folder in folders]
     if not all(results):
         raise typer.Exit(1)
-
-
-def _check_one(folder: Path, settings: config.Config) -> bool:
-    """One pack; whether its tests pass. Raises PackError."""
-    from ioc import trial
-    from ioc.pack import Pack
-    from ioc.rules.engine import Engine
-
-    loaded = Pack.read(folder, settings.verdict)
-    tests = trial.read(folder)
-    report = trial.run(loaded, tests)
-    numbers = {series: number for number, series in enumerate(loaded.registry.series)}
-    engine = Engine(loaded.registry, {}, numbers)
-    engine.rebuild(loaded.registry, loaded.rules, numbers, 0, loaded.planned, loaded.utc_offset_us)
-    table = Table("Quy tắc / Rule", "Loại / Kind", "Chuỗi / Series", "Trạng thái / State", "Kiểm thử / Tests")
-    for rule in loaded.rules.values():
-        selector = getattr(rule, "series", None)
-        matched = sum(selector.matches(s) for s in loaded.registry.series.values()) if selector else 0
-        state = "bật / on" if rule.enabled else "[dim]tắt / off[/]"
-        if rule.enabled and rule.mode == "shadow":
-            state = "chạy thử / shadow"
-        mine = sum(rule.id in case.rules for _, _, case in tests)
-        table.add_row(
-            f"{rule.title.vi}\n[dim]{rule.id}[/]", rule.kind, str(matched) if selector else "–", state, str(mine or "–"),
-        )  # fmt: skip
-    out.print(table)
-    needs = engine.memory()
-    for name, (count, each) in needs.items():
-        out.print(f"  {name}: {count} × {each:,} byte", highlight=False)
-    total = sum(count * each for count, each in needs.values())
-    out.print(f"Bộ nhớ của quy tắc / Memory of the rules: {total / 2**20:.1f} MiB", highlight=False)
-    for failure in report.failures:
-        out.print(f"[bold red]✗[/] {failure.file}:{failure.line}: {failure.name}", highlight=False)
-        for title, lines in (("phải có / expected", failure.expected), ("đã có / said", failure.said)):
-            out.print(f"    {title}:", highlight=False)
-            for line in lines or ("(không có gì / nothing)",):
-                out.print(f"      {line}", highlight=False)
-    if tests:
-        passed = report.run - len(report.failures)
-        out.print(f"{passed}/{report.run} kiểm thử đạt / tests pass.", highlight=False)
-        for title, rules in (
-            ("Chưa có kiểm thử nào làm kêu / No test fires", report.never_fired),
-            ("Chưa có kiểm thử nào phải im / No test that must not fire", report.never_quiet),
-        ):
-            if rules:
-                out.print(f"[yellow]![/] {title}: {', '.join(rules)}", highlight=False)
-    out.print(
-        f"{loaded.file.title.vi}: {len(loaded.registry.stations)} trạm / stations, {len(loaded.registry.series)} "
-        f"chuỗi / series, {len(loaded.rules)} quy tắc / rules. Hợp lệ / Valid.",
-        highlight=False,
-    )
-    return not report.failures
 
 
 @app.command()
@@ -348,6 +308,24 @@ def backtest(
     only = tuple(filter(None, rules.split(",")))
     asked = Asked(pack, since, until, against, data, labels, tolerance, only, all_rules, pace)
     show(asked, _settings(file), json_file, html_file, out, err)
+
+
+rules = typer.Typer(help="Quy tắc / Rules.", no_args_is_help=True)
+app.add_typer(rules, name="rules")
+
+
+@rules.command("promote")
+@_refusing
+def rules_promote(
+    rule: str,
+    pack: Annotated[Path | None, typer.Option(help="Pack folder. Default: the settings'.")] = None,
+    file: ConfigOption = None,
+) -> None:
+    """Đưa quy tắc chạy thử vào dùng / Let a rule in shadow count: one word in its file; a running instance takes it up."""
+    from ioc.promote import in_folder
+
+    changed = in_folder(pack or _settings(file).pack, rule)
+    out.print(f"Đã sửa / Changed: {changed}", highlight=False)
 
 
 @app.command()

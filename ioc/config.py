@@ -235,6 +235,8 @@ class Config(BaseSettings):
 
     data: Path = Path("ioc-data")
     pack: Path = PACKS / "lao-cai"
+    watch_pack: bool = True
+    """Whether a change of the pack's files is taken up by itself, within some seconds."""
     verdict: VerdictSettings = VerdictSettings()
     mqtt: Mqtt = Mqtt()
     database: Database = Database()

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 
@@ -21,11 +22,12 @@ from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
 
 from ioc.broker_probe import probe
 from ioc.config import Config
-from ioc.errors import BrokerUnavailable, ConfigError, IocError, LogError
+from ioc.errors import BrokerUnavailable, ConfigError, IocError, LogError, PackError
+from ioc.health import DAY_US
 from ioc.ingest.kafka_client import ClientLog, security_settings
 from ioc.log.mounts import refuse_unsuitable
-from ioc.offline import accounts
-from ioc.pack import Pack
+from ioc.offline import accounts, in_force
+from ioc.pack import Pack, beyond
 from ioc.publish import Publisher
 
 SYNCS = 20
@@ -56,7 +58,7 @@ def examine(config: Config) -> Iterator[Finding]:
     yield _folder(config.data)
     yield _sync(config.data)
     yield _disk(config)
-    yield _pack(config)
+    yield from _pack(config)
     yield from _broker(config)
     if config.kafka.addresses:
         yield _kafka(config)
@@ -123,17 +125,58 @@ def _disk(config: Config) -> Finding:
     return Finding("Dung lượng đĩa", "Disk space", Result.GOOD if good else Result.BAD, detail)
 
 
-def _pack(config: Config) -> Finding:
+def _pack(config: Config) -> Iterator[Finding]:
+    """The folder, and what is in force of it."""
+    vi, en = "Bộ quy tắc", "Pack"
     try:
         pack = Pack.read(config.pack, config.verdict)
-    except IocError as error:
-        return Finding("Bộ quy tắc", "Pack", Result.BAD, str(error))
+    except PackError as error:
+        more = f" (and {len(error.faults) - 1} more: ioc check)" if len(error.faults) > 1 else ""
+        yield Finding(vi, en, Result.BAD, f"{error}{more}")
+        return
+    if faults := beyond(pack, int(config.log.retention_days * DAY_US)):
+        yield Finding(vi, en, Result.BAD, str(faults[0]))
+        return
     enabled = sum(rule.enabled for rule in pack.rules.values())
     detail = (
         f"{pack.file.id}: {len(pack.registry.stations)} stations, {len(pack.registry.series)} series, "
         f"{enabled} of {len(pack.rules)} rules enabled"
     )
-    return Finding("Bộ quy tắc", "Pack", Result.GOOD, detail)
+    yield Finding(vi, en, Result.GOOD, detail)
+    keep_days = config.database.keep_days
+    if keep_days and (faults := beyond(pack, int(keep_days * DAY_US))):
+        place = f"{faults[0].file}:{faults[0].line}: {faults[0].path}"
+        detail = (
+            f"{place} looks farther back than the database keeps ({keep_days:g} d): no backtest can show it"
+        )
+        yield Finding("Cửa sổ thời gian", "Windows", Result.DOUBT, detail)
+    yield _in_force(config, pack)
+
+
+def _in_force(config: Config, folder: Pack) -> Finding:
+    vi, en = "Quy tắc đang dùng", "Rules in force"
+    if not any((config.data / "log").glob("*.sqlite")):
+        return Finding(vi, en, Result.GOOD, "none yet; the folder's come into force at the first start")
+    try:
+        version = in_force(config.data)
+    except LogError as error:
+        return Finding(vi, en, Result.BAD, str(error))
+    if version is None:
+        return Finding(vi, en, Result.GOOD, "the log does not tell; an older build loaded them")
+    loaded = version.loaded
+    at = datetime.fromtimestamp(version.at_us / 1e6, UTC)
+    by = f", by {loaded.actor_name or loaded.actor}" if loaded.actor else ""
+    detail = f"{loaded.hash[:12]} since {at:%Y-%m-%d %H:%M} UTC, {_ORIGINS[loaded.origin]}{by}"
+    if loaded.hash == folder.hash:
+        return Finding(vi, en, Result.GOOD, detail)
+    if loaded.origin == "posted":
+        detail += f"; {config.pack} holds others, which SIGHUP or POST /api/v1/rules?source=folder would take"
+    else:
+        detail += f"; {config.pack} has changed since, and comes into force with the next look or start"
+    return Finding(vi, en, Result.DOUBT, detail)
+
+
+_ORIGINS = {"folder": "from the folder", "posted": "posted"}
 
 
 def _broker(config: Config) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 IocError
 ├── ConfigError            exit 2: the settings cannot be used
 ├── PackError              exit 2 or "the old rules go on": file, line and path of the fault
+│   └── PackFaults         several of them
 ├── LogError               exit 2: the log cannot be trusted or is not ours
 │   ├── LogOwned           another process owns it
 │   ├── LogDamaged         a gap or a wrong sum
@@ -14,6 +15,8 @@ IocError
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 
 class IocError(Exception):
@@ -34,6 +37,25 @@ class PackError(IocError):
         self.reason = reason
         where = f"{file}:{line}" if line else file
         super().__init__(f"{where}: {path}: {reason}" if path else f"{where}: {reason}")
+
+    @property
+    def faults(self) -> tuple[PackError, ...]:
+        """Every fault that was found, in the order of files and lines."""
+        return (self,)
+
+
+class PackFaults(PackError):
+    """Everything that is wrong with a pack; speaks as the first of the faults."""
+
+    def __init__(self, faults: Iterable[PackError]) -> None:
+        self._faults = tuple(sorted(faults, key=lambda fault: (fault.file, fault.line)))
+        first = self._faults[0]
+        super().__init__(first.file, first.line, first.path, first.reason)
+
+    @property
+    def faults(self) -> tuple[PackError, ...]:
+        """Every one, in the order of files and lines."""
+        return self._faults
 
 
 class LogError(IocError):

@@ -9,8 +9,19 @@ from ioc import control
 from ioc.accounts import Accounts
 from ioc.log.reader import LogReader
 from ioc.log.sqlite import SqliteLog
-from ioc.model import AddToken, Answer, Command, Input, RemoveUser, RevokeToken, SetUser, Verdict
+from ioc.model import (
+    AddToken,
+    Answer,
+    Command,
+    Input,
+    PackLoaded,
+    RemoveUser,
+    RevokeToken,
+    SetUser,
+    Verdict,
+)
 from ioc.recovery import recover, sound_states
+from ioc.versions import Version, Versions
 
 
 def accounts(data: Path) -> Accounts:
@@ -26,6 +37,20 @@ def accounts(data: Path) -> Accounts:
         if isinstance(record.body, SetUser | RemoveUser | AddToken | RevokeToken):
             out.feed(record.body, record.now_us)
     return out
+
+
+def in_force(data: Path) -> Version | None:
+    """How the pack in force came about, as of the log's last record; None where nothing tells."""
+    out = Versions()
+    state = next(sound_states(data / "log"), None)
+    start = 0
+    if state is not None:
+        out.restore(state["facts"]["versions"])
+        start = state["facts"]["number"]
+    for record in LogReader(data / "log").read(start):
+        if isinstance(record.body, PackLoaded):
+            out.feed(record.body, record.number, record.now_us)
+    return out.in_force
 
 
 def submit(data: Path, command: Command, *, source_clock: bool = False) -> Answer:

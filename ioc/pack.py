@@ -180,7 +180,7 @@ def files_of(folder: Path) -> dict[str, str]:
     """The texts of a folder and the centre's own rules. Raises PackError."""
     if not (folder / "pack.yaml").is_file():
         raise PackError(str(folder), 0, "", "not a pack: it has no pack.yaml")
-    files: dict[str, str] = {SYSTEM_RULES: _SYSTEM_FILE.read_text("utf-8")}
+    files = system_files()
     faults = []
     for path in paths_of(folder):
         name = path.relative_to(folder).as_posix()
@@ -191,6 +191,11 @@ def files_of(folder: Path) -> dict[str, str]:
     if faults:
         raise PackFaults(faults)
     return files
+
+
+def system_files() -> dict[str, str]:
+    """The centre's own rules, by name."""
+    return {SYSTEM_RULES: _SYSTEM_FILE.read_text("utf-8")}
 
 
 def paths_of(folder: Path) -> list[Path]:

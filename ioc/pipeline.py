@@ -221,9 +221,10 @@ class Pipeline:
                 self._for_book([change], number, outcome)
 
     def _for_book(self, changes: list[Change], number: int, outcome: Outcome) -> None:
+        heard = bool(self.shadow)
         for change in changes:
             steps = self.book.feed_change(change, number)
-            if self.shadow:
+            if heard:
                 for step in steps:
                     self.shadow.hear(step)
             outcome.transitions.extend(steps)

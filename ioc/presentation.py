@@ -65,7 +65,8 @@ _SYSTEM_NAMES: dict[str, Words] = {
 _FACT_UNITS = {"disk_low": "MB", "clock_step": "s"}
 
 _EPOCH: Final = date(1970, 1, 1)
-_DAY_US: Final = 86_400_000_000
+_HOUR_US: Final = 3_600_000_000
+_DAY_US: Final = 24 * _HOUR_US
 _ABOUT_MAX: Final = 8_192
 """Of how many rules, assets and levels the words are kept."""
 
@@ -98,25 +99,42 @@ def system_name(asset: str) -> Words:
     return _SYSTEM_NAMES.get(what) or {"vi": f"Nguồn dữ liệu {what}", "en": f"Data source {what}"}
 
 
+class _Limits:
+    """The limits in force on any series of a pack; what many series share is made once."""
+
+    def __init__(self, rules: Mapping[str, Rule]) -> None:
+        self._rules: list[tuple[LimitRule, list[LimitItem] | None]] = []
+        for rule in rules.values():
+            if not isinstance(rule, LimitRule) or not rule.enabled:
+                continue
+            if rule.mode == "shadow":
+                # Nobody is to act on it.
+                continue
+            if rule.value is not None:
+                # Its limits are about something else than what a trend of this series shows.
+                continue
+            self._rules.append((rule, None if rule.stations else _items(rule, "")))
+
+    def of(self, series: Series) -> list[LimitItem]:
+        """Rule by rule and level by level."""
+        out: list[LimitItem] = []
+        for rule, shared in self._rules:
+            if rule.series.matches(series):
+                out += _items(rule, series.station.id) if shared is None else shared
+        return out
+
+
+def _items(rule: LimitRule, station: str) -> list[LimitItem]:
+    return [
+        LimitItem(number, limit, level.priority, words(level.name), rule.id, rule.direction)
+        for number, level in sorted(rule.levels.items())
+        if (limit := rule.limit_of(station, number)) is not None
+    ]
+
+
 def limits_of(series: Series, rules: Mapping[str, Rule]) -> list[LimitItem]:
     """Every limit in force on one series, rule by rule and level by level."""
-    out: list[LimitItem] = []
-    for rule in rules.values():
-        if not (isinstance(rule, LimitRule) and rule.enabled and rule.series.matches(series)):
-            continue
-        if rule.mode == "shadow":
-            # Nobody is to act on it.
-            continue
-        if rule.value is not None:
-            # Its limits are about something else than what a trend of this series shows.
-            continue
-        for number, level in sorted(rule.levels.items()):
-            limit = rule.limit_of(series.station.id, number)
-            if limit is not None:
-                out.append(
-                    LimitItem(number, limit, level.priority, words(level.name), rule.id, rule.direction)
-                )
-    return out
+    return _Limits(rules).of(series)
 
 
 class Presenter:
@@ -132,6 +150,7 @@ class Presenter:
         self.map_files: tuple[str, str] = (pack.file.map, pack.file.river)
         """File names of communes and river, beside the pack's `pack.yaml`; empty for none."""
         by_quantity = {q: g.id for g in reversed(pack.file.groups) for q in g.quantities}
+        limits = _Limits(pack.rules)
         self.series: dict[str, SeriesItem] = {
             series.id: SeriesItem(
                 id=series.id,
@@ -141,7 +160,7 @@ class Presenter:
                 datum=series.datum,
                 group=series.group or by_quantity.get(series.quantity),
                 interval_s=series.interval_us / 1e6,
-                limits=limits_of(series, pack.rules),
+                limits=limits.of(series),
             )
             for series in pack.registry.series.values()
         }
@@ -360,7 +379,7 @@ class Presenter:
             alone=alarms - beside,
             floods_made=report.made,
             floods_joined=report.joined,
-            active_share=finite(report.active_share),
+            active_share=finite(report.active_share) if span_us >= _HOUR_US else None,
             days=days,
             standing=[self._standing(report.rule, standing) for standing in report.standing],
             would=[self._would(report.rule, would) for would in report.would],

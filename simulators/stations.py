@@ -72,6 +72,9 @@ SHAPES: dict[str, Shape] = {
     "voltage_500kv": Shape(505.0, 2.0, daily=-3.0, peak_h=19.0, wander=4.0, step_s=120, jitter=0.3),
     "voltage_220kv": Shape(227.0, 1.5, daily=-2.0, peak_h=19.0, wander=2.5, step_s=120, jitter=0.15),
     "voltage_110kv": Shape(114.5, 0.8, daily=-1.0, peak_h=19.0, wander=1.3, step_s=120, jitter=0.1),
+    "voltage_ab": Shape(114.6, 0.2, daily=-1.0, peak_h=19.0, wander=0.4, step_s=120, jitter=0.1),
+    "voltage_bc": Shape(114.4, 0.2, daily=-1.0, peak_h=19.0, wander=0.4, step_s=120, jitter=0.1),
+    "voltage_ca": Shape(114.5, 0.2, daily=-1.0, peak_h=19.0, wander=0.4, step_s=120, jitter=0.1),
     "load_pct": Shape(54.0, 6.0, daily=12.0, peak_h=19.0, wander=5.0, step_s=300, jitter=0.4),
     "voltage_thd": Shape(1.5, 0.2, daily=0.2, peak_h=20.0, wander=0.25, step_s=900, jitter=0.02),
 }

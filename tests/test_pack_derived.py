@@ -16,7 +16,9 @@ from ioc.pack import Pack, Settings
 RAIN, LEVEL, SOIL = (f"disaster/lao_cai/{q}" for q in ("rain_10min", "water_level", "soil"))
 
 
-def pack_of(folder: Path, derived: list[dict[str, Any]], rules: list[dict[str, Any]], *quantities: str) -> Pack:
+def pack_of(
+    folder: Path, derived: list[dict[str, Any]], rules: list[dict[str, Any]], *quantities: str
+) -> Pack:
     write_pack(folder, [RAIN, LEVEL, SOIL], rules)
     file = folder / "quantities.yaml"
     known = yaml.safe_load(file.read_text("utf-8"))
@@ -83,8 +85,14 @@ def test_silence_of_an_input_makes_the_alarm_on_what_is_derived_unknown(tmp_path
 @pytest.mark.parametrize(
     ("derived", "fault"),
     [
-        ([window("rain_1h", "snow", "1h")], r"derived/all.yaml:\d+: derived\[0\].of.quantities: no quantity 'snow'"),
-        ([window("nothing", "rain_10min", "1h")], r"derived\[0\].id: no quantity 'nothing' in quantities.yaml"),
+        (
+            [window("rain_1h", "snow", "1h")],
+            r"derived/all.yaml:\d+: derived\[0\].of.quantities: no quantity 'snow'",
+        ),
+        (
+            [window("nothing", "rain_10min", "1h")],
+            r"derived\[0\].id: no quantity 'nothing' in quantities.yaml",
+        ),
         ([window("rain_1h", "rain_10min", "1h")] * 2, r"derived series 'rain_1h' stands twice"),
         ([window("soil", "rain_10min", "1h")], r"series disaster/lao_cai/soil stands already in the pack"),
         (
@@ -100,7 +108,13 @@ def test_silence_of_an_input_makes_the_alarm_on_what_is_derived_unknown(tmp_path
             r"derived\[0\].cel: .*b",
         ),
         (
-            [{"id": "most", "kind": "dew_point", "inputs": {"temperature": "soil", "humidity": "water_level"}}],
+            [
+                {
+                    "id": "most",
+                    "kind": "dew_point",
+                    "inputs": {"temperature": "soil", "humidity": "water_level"},
+                }
+            ],
             r"derived\[0\].inputs.humidity: disaster/lao_cai/water_level is in m, but dew_point takes %",
         ),
     ],

@@ -22,7 +22,9 @@ def faults(name: str, document: object) -> list[str]:
 @pytest.mark.parametrize("name", schema.FILES)
 def test_the_published_schema_is_the_one_of_this_build(name: str) -> None:
     published = ROOT / "docs" / "schema" / f"{name}.schema.json"
-    assert published.read_text("utf-8") == schema.text(name), "write them anew: ioc check --schema docs/schema"
+    assert published.read_text("utf-8") == schema.text(name), (
+        "write them anew: ioc check --schema docs/schema"
+    )
 
 
 @pytest.mark.parametrize("pack", PACKS, ids=lambda path: path.parent.name)

@@ -23,20 +23,22 @@ from typing import Any, Final
 
 import numpy as np
 
-from ioc.model.batch import I64, Bool, Flag
+from ioc.model.batch import I64, Bool
 from ioc.model.change import Change, ChangeKind
 from ioc.registry import MAX_AGE_US, Registry
 from ioc.rules.cases import SAMPLE_BAD, SILENT, Case, Cause, Heard, Told, World, cases_of
 from ioc.rules.found import Found
 from ioc.rules.joint import order_of
 from ioc.rules.kernels import NO_TIME, Index
-from ioc.rules.samples import BAD, IGNORED, LATE, Samples
+from ioc.rules.samples import BACKLOG, BAD, IGNORED, LATE, Samples
 from ioc.rules.spec import (
     Rule,
 )
 
 _Sample = tuple[int, int, int, float, int]
 """(row of the batch, or deadline; series number; event time; value; flags)."""
+DOUBTFUL: Final = "doubtful: "
+"""What the detail of a doubtful exceedance begins with."""
 _MISSED: Final = -1
 """In place of a sample's flags: none came until now."""
 
@@ -149,7 +151,7 @@ class Composite:
                 heard.doubt |= SILENT
         else:
             wait_us = self._wait_us.get(self._names[number], MAX_AGE_US)
-            cause = Cause(event_us, flags & Flag.BACKLOG != 0, wait_us, now_us)
+            cause = Cause(event_us, flags & BACKLOG != 0, wait_us, now_us)
             doubt = SAMPLE_BAD if flags & BAD else 0
             if heard is None:
                 heard = self._world.heard[number] = Heard(event_us, 0.0, doubt)
@@ -182,6 +184,11 @@ class Composite:
         """Take what a change says; returns the level before and now."""
         told = self._world.told.setdefault(change.rule, {})
         before = told[change.asset].level if change.asset in told else 0
+        if change.detail.startswith(DOUBTFUL) and change.kind in (ChangeKind.ONSET, ChangeKind.LEVEL_UP):
+            # A gauge that may be broken warns the room; no other rule takes it for a fact.
+            if not told:
+                del self._world.told[change.rule]
+            return before, before
         if change.kind in (ChangeKind.CLEAR, ChangeKind.RULE_REMOVED):
             told.pop(change.asset, None)
         elif change.kind is not ChangeKind.CONFIRMED:

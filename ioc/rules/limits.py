@@ -42,6 +42,8 @@ def _one_by_one(samples: Samples) -> Iterator[Sample]:
     return zip(*(column.tolist() for column in columns), strict=True)
 
 
+SWINGS_FEW = 3
+"""Up to so many rows that leave their bands are judged one by one; a round of more is one compiled pass."""
 Near = Mapping[int, Sequence[int]]
 """Series number → numbers of the series that are its neighbours; symmetric, none its own."""
 
@@ -125,13 +127,15 @@ class Limits:
 
     def feed(self, samples: Samples, now_us: int, found: list[Found]) -> None:
         """Judge samples in their order."""
-        if self.near and (self.doubts or (samples.flags & BAD).any()):
+        if (self.doubts or (samples.flags & BAD).any()) and self.near:
             together = self._may_agree(samples)
             self._agreeing(samples.take(together), now_us, found)
             samples = samples.take(~together)
         if len(samples) <= kernels.FEW:
-            self._single.feed(_one_by_one(samples), now_us, found)
-            return
+            done = self._single.feed(_one_by_one(samples), now_us, found, SWINGS_FEW)
+            if done >= len(samples):
+                return
+            samples = samples.take(slice(done, None))
         series, flags = samples.channel, samples.flags
         hot = kernels.outside(samples.value, self.low.take(series), self.high.take(series))
         plain = not (flags & ODD).any()
@@ -160,7 +164,7 @@ class Limits:
         start = 0
         for end in ends:
             # Rounds only get smaller.
-            if end - start <= kernels.FEW:
+            if end - start <= SWINGS_FEW:
                 self._single.feed(_one_by_one(rows.take(places[start:])), now_us, found)
                 return
             these = rows.take(places[start:end])
@@ -232,7 +236,7 @@ class Limits:
         return kernels.outside(samples.value, low, high) | self.has_past[samples.channel]
 
     def _good(self, rows: Samples, now_us: int, found: list[Found]) -> None:
-        if len(rows) <= kernels.FEW:
+        if len(rows) <= SWINGS_FEW:
             self._single.feed(_one_by_one(rows), now_us, found)
             return
         from ioc.rules.swings import swing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -40,17 +41,29 @@ class Neighbours(Mapping[int, tuple[int, ...]]):
     """
 
     def __init__(self, registry: Registry, numbers: Mapping[str, int], km: float) -> None:
-        self._km = km
-        by_quantity: dict[str, list[tuple[int, float, float]]] = {}
-        self._quantity: dict[int, tuple[str, int]] = {}
-        for series_id, number in numbers.items():
-            series = registry.series.get(series_id)
-            if series is not None:
-                places = by_quantity.setdefault(f"{series.domain}/{series.quantity}", [])
-                self._quantity[number] = f"{series.domain}/{series.quantity}", len(places)
-                places.append((number, series.station.lat, series.station.lon))
-        self._places = {quantity: np.array(places) for quantity, places in by_quantity.items()}
+        self._registry, self._numbers, self._km = registry, numbers, km
         self._within: dict[int, tuple[int, ...]] = {}
+
+    @cached_property
+    def _quantity(self) -> dict[int, tuple[str, int]]:
+        """By number: what is measured, and the place among its like. Made when first needed: a million series have
+        no doubtful one among them on most days."""
+        return {
+            int(number): (quantity, place)
+            for quantity, places in self._places.items()
+            for place, number in enumerate(places[:, 0].tolist())
+        }
+
+    @cached_property
+    def _places(self) -> dict[str, F64]:
+        """By what is measured: number, latitude and longitude (n, 3)."""
+        found: dict[str, list[tuple[float, float, float]]] = {}
+        for series_id, number in self._numbers.items():
+            series = self._registry.series.get(series_id)
+            if series is not None:
+                place = (float(number), series.station.lat, series.station.lon)
+                found.setdefault(f"{series.domain}/{series.quantity}", []).append(place)
+        return {quantity: np.array(places) for quantity, places in found.items()}
 
     def __getitem__(self, number: int) -> tuple[int, ...]:
         around = self._around(number)

@@ -88,13 +88,20 @@ class Single:
         ]
         """By rule: the levels that a bad sample raises as doubtful, the highest first."""
 
-    def feed(self, samples: Iterable[Sample], now_us: int, found: list[Found]) -> None:
-        """Judge rows; those of one series come in their order."""
+    def feed(
+        self, samples: Iterable[Sample], now_us: int, found: list[Found], swings_max: int = 1 << 60
+    ) -> int:
+        """Judge rows; those of one series come in their order. Stops before the one that would be more than
+        `swings_max` to leave their bands, and returns how many have been judged."""
         low, high = self._low, self._high
-        for sample in samples:
+        done = 0
+        for done, sample in enumerate(samples):
             _, series, value, _, flags, _ = sample
             if not flags & ODD:
                 if not low[series] <= value <= high[series]:
+                    if not swings_max:
+                        return done
+                    swings_max -= 1
                     self._good(sample, now_us, found)
             elif flags & IGNORED:
                 continue
@@ -105,6 +112,7 @@ class Single:
                     self._late(sample, now_us, found)
             elif self._live[series] or value < self._rest_low[series] or value > self._rest_high[series]:
                 self._bad(sample, now_us, found)
+        return done + 1
 
     def _good(self, sample: Sample, now_us: int, found: list[Found]) -> None:
         """A sample that leaves its series' band, and so the band of at least one cell."""

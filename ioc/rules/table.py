@@ -256,13 +256,13 @@ class Watch:
 
 
 def watches(registry: Registry, rules: Mapping[str, Rule], numbers: Mapping[str, int]) -> list[Watch]:
-    """Every enabled rule about silence, in pack order."""
+    """Every enabled rule about silence, in pack order. What is derived is silent when its inputs are, which says it."""
     size = max(numbers.values(), default=-1) + 1
     found = []
     for order, rule in enumerate(rules.values()):
         if isinstance(rule, NoDataRule | TooLateRule) and rule.enabled:
             about = np.zeros(size, np.bool_)
-            about[[numbers[s.id] for s in _selected(registry, rule.series, numbers)]] = True
+            about[[numbers[s.id] for s in _selected(registry, rule.series, numbers) if not s.derived]] = True
             found.append(Watch(rule, order, about))
     return found
 

@@ -8,6 +8,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ import pytest
 from pydantic import BaseModel
 from support.data import shared
 
+from ioc import trial
 from ioc.model.text import Text
 from ioc.pack import Pack, Settings
-from ioc.rules.spec import LimitRule, Mark, NoDataRule, StationLimit, TooLateRule
+from ioc.rules.engine import Engine
+from ioc.rules.spec import ClockSkewRule, JointRule, LimitRule, Mark, NoDataRule, StationLimit, TooLateRule
 
 FOLDER = Path(__file__).resolve().parents[2] / "packs" / "lao-cai"
 Ring = list[list[float]]
@@ -150,6 +153,68 @@ def test_every_limit_says_that_it_is_a_technical_warning_and_where_it_comes_from
         assert rule.source.status, rule.id
 
 
+def test_rules_over_several_stations_say_that_they_are_technical_warnings(pack: Pack) -> None:
+    joint = [rule for rule in pack.rules.values() if isinstance(rule, JointRule)]
+    assert {rule.kind for rule in joint} == {"neighbours", "condition", "sequence", "travel", "disagrees"}
+    for rule in joint:
+        assert rule.guidance is not None, rule.id
+        assert "cảnh báo kỹ thuật" in rule.guidance.vi.lower(), rule.id
+        assert "technical warning" in rule.guidance.en.lower(), rule.id
+
+
+def test_urgent_alarms_have_their_reasons_and_nobody_has_approved_them(pack: Pack) -> None:
+    assert pack.file.rationalised == "proposed"
+    urgent = [rule for rule in pack.rules.values() if min(rule.priorities) <= 2 and rule.kind != "system"]
+    assert len(urgent) > 30
+    for rule in urgent:
+        if rule.kind == "source_down":
+            continue
+        assert rule.rationalisation is not None, rule.id
+        assert rule.rationalisation.approved_by == "", rule.id
+        assert rule.rationalisation.approved_on is None, rule.id
+
+
+def test_what_is_only_proposed_speaks_in_the_shadow_or_not_at_all(pack: Pack) -> None:
+    assert {rule.id for rule in pack.rules.values() if rule.mode == "shadow"} == {
+        "antecedent_rain_lang_nu", "antecedent_rain_tram_tau", "load_unusual", "oil_temp_unusual",
+    }  # fmt: skip
+    off = {rule.id for rule in pack.rules.values() if not rule.enabled}
+    assert off >= {"river_rise", "rain_1h_area", "noise_ordinary", "noise_special", "voltage_thd_110kv"}
+    assert {f"flash_flood_{window}" for window in ("1h", "3h", "6h", "24h", "72h")} <= off
+
+
+def test_every_quantity_with_a_deriving_kind_stands_somewhere(pack: Pack) -> None:
+    derived = Counter(s.quantity for s in pack.registry.series.values() if s.derived)
+    assert derived.keys() == {*pack.derived}
+    assert derived["level_rise"] == 9
+    assert derived["rain_12h"] == 7
+    assert derived["vn_aqi_1h"] == 5
+
+
+@pytest.mark.parametrize("name", ["lao-cai", "yagi-2024"])
+def test_every_rule_has_a_test_that_fires_and_one_that_must_not_and_all_pass(name: str) -> None:
+    folder = FOLDER.parent / name
+    report = trial.run(Pack.read(folder, Settings()), trial.read(folder))
+    assert report.failures == ()
+    assert (report.never_fired, report.never_quiet) == ((), ())
+
+
+def test_the_test_of_a_rule_that_is_changed_fails(pack: Pack) -> None:
+    rule = pack.rules["reservoir_high"]
+    assert isinstance(rule, LimitRule)
+    level = rule.levels[1].model_copy(update={"limit": 58.5})
+    other = {**pack.rules, rule.id: rule.model_copy(update={"levels": {1: level}})}
+    tests = [test for test in trial.read(FOLDER) if rule.id in test[2].rules]
+    assert [f.name for f in trial.run(replace(pack, rules=other), tests).failures] == ["58 m"]
+
+
+def test_the_rules_need_less_memory_than_150_mib(pack: Pack) -> None:
+    numbers = {series: number for number, series in enumerate(pack.registry.series)}
+    engine = Engine(pack.registry, {}, numbers)
+    engine.rebuild(pack.registry, pack.rules, numbers, 0, pack.planned, pack.utc_offset_us)
+    assert sum(count * each for count, each in engine.memory().values()) < 150 * 2**20
+
+
 def test_what_is_uncertain_is_off(pack: Pack) -> None:
     uncertain = [rule for rule in limit_rules(pack) if rule.source.mark is Mark.UNCERTAIN]
     assert uncertain
@@ -195,10 +260,12 @@ def test_rules_that_list_stations_list_all_their_stations(pack: Pack) -> None:
                 assert rule.limit_of(station, number) == level.limit
 
 
-@pytest.mark.parametrize("kind", [NoDataRule, TooLateRule])
-def test_every_series_is_watched_by_exactly_one_rule_of_each_kind(pack: Pack, kind: type) -> None:
+@pytest.mark.parametrize("kind", [NoDataRule, TooLateRule, ClockSkewRule])
+def test_every_series_is_watched_by_exactly_one_rule_of_each_kind(
+    pack: Pack, kind: type[NoDataRule | TooLateRule | ClockSkewRule]
+) -> None:
     rules = [rule for rule in pack.rules.values() if isinstance(rule, kind)]
-    for series in pack.registry.series.values():
+    for series in (s for s in pack.registry.series.values() if not s.derived):
         watching = [rule for rule in rules if rule.series.matches(series)]
         assert len(watching) == 1, series.id
         river = series.quantity in ("water_level", "discharge")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from support.composite_oracle import CompositeOracle, Truth, haversine_km
 from support.rule_world import START, TEXT, S, limit, numbers_of, rules
 
@@ -27,6 +28,7 @@ from ioc.rules.kernels import NO_TIME
 from ioc.rules.logic import Logic
 from ioc.rules.near import near
 from ioc.rules.samples import Samples
+from ioc.rules.spec import TravelRule
 
 
 def world(places: Mapping[str, tuple[float, float, str, tuple[str, ...]]]) -> Registry:
@@ -820,3 +822,19 @@ def test_a_rule_that_asks_a_disabled_one_is_a_fault() -> None:
     ((rule, path, _),) = faults(rules(NEAR, off), WORLD)
     assert (rule, path) == ("near", ("of", "rule"))
     assert faults(rules({**NEAR, "enabled": False}, off), WORLD) == []
+
+
+def test_a_doubtful_exceedance_is_no_fact_until_it_is_certain() -> None:
+    """A spike at one gauge must not announce a wave at the next."""
+
+    composite = Composite(WORLD, RULES, NUMBERS)
+    travel = next(rule for rule in RULES.values() if isinstance(rule, TravelRule))
+    assert travel.upstream.asset is not None
+    onset = Change(
+        ChangeKind.ONSET, travel.upstream.rule, travel.upstream.asset, travel.upstream.level, 3, 9.0, 1.0, START, START,
+        detail="doubtful: spike",
+    )  # fmt: skip
+    assert composite.feed([(0, 0, 0, onset)], None, START) == []
+    certain = replace(onset, kind=ChangeKind.LEVEL_UP, detail="again: spike", priority=2)
+    said = composite.feed([(0, 0, 0, certain)], None, START + 1)
+    assert travel.id in {change.rule for *_, change in said}

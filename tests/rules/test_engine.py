@@ -32,6 +32,7 @@ from ioc.log.state import pack_state, unpack_state
 from ioc.model import Change, ChangeKind, Flag, SourceState, SystemFact
 from ioc.registry import NO_DEADLINE_US, Registry
 from ioc.rules import kernels, single, swings
+from ioc.rules import limits as limits_module
 from ioc.rules.engine import Engine
 from ioc.rules.silence import Watchdog
 from ioc.rules.single import Single
@@ -71,6 +72,7 @@ def feed_by(way: int, engine: Engine, event: Event, cuts: Sequence[int] = ()) ->
     """Feed one event with rows judged one by one or in rounds."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernels, "FEW", way)
+        patch.setattr(limits_module, "SWINGS_FEW", way)
         return feed(engine, event, cuts)
 
 
@@ -264,7 +266,7 @@ SWING = swings.swing
 LIMIT, GAP = (
     list(inspect.signature(SWING.py_func).parameters).index(name) for name in ("limit", "max_gap_us")
 )  # type: ignore[attr-defined]
-WAYS_OF_SEEDS = ([IN_ROUNDS], [ONE_BY_ONE], [2, ONE_BY_ONE, kernels.FEW, IN_ROUNDS])
+WAYS_OF_SEEDS = ([IN_ROUNDS], [ONE_BY_ONE], [2, ONE_BY_ONE, 20, IN_ROUNDS])
 
 
 def test_seeded_storms_say_everything_and_the_same_as_the_row_loop() -> None:

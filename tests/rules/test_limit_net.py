@@ -26,6 +26,7 @@ from support.rule_world import (
 from ioc.log.state import pack_state, unpack_state
 from ioc.model import Change, ChangeKind, Flag
 from ioc.rules import kernels, table
+from ioc.rules import limits as limits_module
 from ioc.rules.channels import Channels
 from ioc.rules.found import Found, in_order
 from ioc.rules.limits import Limits, Near
@@ -57,6 +58,7 @@ def judged(limits: Limits, step: Step, cuts: Sequence[int] = (), way: int = 20) 
     out: list[Change] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernels, "FEW", way)
+        patch.setattr(limits_module, "SWINGS_FEW", way)
         for start, end in itertools.pairwise(edges):
             found = []
             limits.feed(samples.take(slice(start, end)), rows.now_us, found)

@@ -156,7 +156,9 @@ def later(world: World, minutes: int) -> None:
 
 def fresh(world: World) -> list[Any]:
     later(world, 10)
-    said = [world.take(series, world.now_us, 3.0 + place / 2) for place, series in enumerate(world.kind.series)]
+    said = [
+        world.take(series, world.now_us, 3.0 + place / 2) for place, series in enumerate(world.kind.series)
+    ]
     return [change for each in said for change in each]
 
 

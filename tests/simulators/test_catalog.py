@@ -16,9 +16,10 @@ PACKS = Path(__file__).resolve().parents[2] / "packs"
 @pytest.mark.parametrize("name", ["lao-cai", "yagi-2024"])
 def test_both_readers_agree_on_every_series(name: str) -> None:
     registry = Pack.read(PACKS / name, Settings()).registry
+    sent = {series_id: series for series_id, series in registry.series.items() if not series.derived}
     found = {series.id: series for series in read(PACKS / name)}
-    assert found.keys() == registry.series.keys()
-    for series_id, series in registry.series.items():
+    assert found.keys() == sent.keys()
+    for series_id, series in sent.items():
         own = found[series_id]
         assert (own.interval_us, own.resolution) == (series.interval_us, series.resolution)
         assert (own.low, own.high) == series.range

@@ -275,6 +275,9 @@ async def test_the_journal_reads_back_as_the_log_wrote_it(store) -> None:
         newest_first = list(reversed(list(enumerate(log.steps, 1))))
         assert await history.journal(1000) == newest_first
         assert await history.journal(2, before=4) == newest_first[-3:-1]
+        asked = {step.alarm for _, step in newest_first[:2]}
+        oldest_first = [step for _, step in reversed(newest_first)]
+        assert await history.steps(sorted(asked)) == [step for step in oldest_first if step.alarm in asked]
     finally:
         await history.close()
 

@@ -219,7 +219,8 @@ class Oracle:
                     Change(ChangeKind.CLEAR, rule.id, series.id, 0, rule.priority, value, limit, now, now),  # type: ignore[union-attr]
                 )
             )
-        if health.source != source:
+        told = any((r.id, series.id) in self.alarms for _, r in self.about((NoDataRule, TooLateRule), number))
+        if health.source != source and not told:
             health.old = None
         health.heard, health.source, health.stale = now, source, False
         health.bad = bool(flags & Flag.BAD)

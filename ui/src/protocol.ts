@@ -225,6 +225,112 @@ export interface AlarmDetail {
   readonly guidance: Words | null;
 }
 
+/** Samples around a step, as in `Readings`; `decided` is the place of the one that decided. */
+export interface WhySeries {
+  readonly id: string;
+  readonly name: Words;
+  readonly station_name: Words;
+  readonly unit: string;
+  readonly resolution: number | null;
+  readonly limits: readonly Limit[];
+  readonly points: readonly (readonly [number, number | null, number])[];
+  readonly decided: number | null;
+  readonly source: 'memory' | 'history' | 'log' | 'none';
+}
+
+/** Why one step of one alarm was taken. */
+export interface Why {
+  readonly step: Transition;
+  readonly steps: readonly number[];
+  readonly rule: {
+    readonly id: string;
+    readonly title: Words;
+    readonly kind: string;
+    readonly pack: string;
+    readonly number: number | null;
+    readonly loaded_at: string | null;
+    readonly now: boolean;
+    readonly source: { readonly text: string; readonly article: string; readonly mark: string } | null;
+    readonly definition: Readonly<Record<string, unknown>>;
+  } | null;
+  readonly timer: {
+    readonly level: number;
+    readonly edge: number;
+    readonly beyond: 'above' | 'below';
+    readonly held_since: string | null;
+    readonly held_s: number;
+    readonly at_least: boolean;
+    readonly needed_s: number;
+    readonly times: number;
+    readonly within_s: number;
+    readonly counted: number;
+  } | null;
+  readonly quality: string;
+  readonly tests: readonly string[];
+  readonly series: WhySeries | null;
+  readonly derived: { readonly id: string; readonly kind: string } | null;
+  readonly inputs: readonly WhySeries[];
+  readonly facts: readonly {
+    readonly name: string;
+    readonly title: Words;
+    readonly station_name: Words;
+    readonly state: 'active' | 'inactive' | 'unknown';
+    readonly since: string | null;
+    readonly alarm: string | null;
+  }[];
+  readonly neighbours: readonly {
+    readonly series: string;
+    readonly station_name: Words;
+    readonly km: number;
+    readonly value: number | null;
+    readonly at: string | null;
+    readonly state: string;
+    readonly priority: 0 | Priority;
+  }[];
+  readonly firings: readonly {
+    readonly alarm: string;
+    readonly raised_at: string;
+    readonly duration_s: number | null;
+    readonly priority: Priority;
+    readonly value: number | null;
+    readonly acked_by_name: string;
+  }[];
+  readonly missing: readonly Words[];
+}
+
+/** A rule of which there is a record of what it would have done. */
+export interface Tried {
+  readonly rule: string;
+  readonly title: Words;
+  readonly since: string;
+  readonly ended: '' | 'promoted' | 'removed';
+}
+
+interface Would {
+  readonly asset: string;
+  readonly station_name: Words;
+  readonly series_name: Words | null;
+  readonly level_name: Words | null;
+  readonly priority: Priority;
+  readonly value: number | null;
+  readonly unit: string;
+  readonly resolution: number | null;
+  readonly event_at: string;
+}
+
+export interface Trial extends Tried {
+  readonly alarms: number;
+  readonly per_day: number | null;
+  readonly beside: number;
+  readonly alone: number;
+  readonly floods_made: number;
+  readonly floods_joined: number;
+  readonly active_share: number | null;
+  readonly days: readonly { readonly day: string; readonly alarms: readonly number[]; readonly beside: number; readonly active_s: number }[];
+  readonly standing: readonly (Would & { readonly unknown: boolean })[];
+  readonly would: readonly (Would & { readonly kind: string; readonly duration_s: number | null; readonly beside: boolean; readonly backlog: boolean })[];
+}
+
 /** What each websocket topic carries. */
 export interface Topics {
   alarms: Alarm;

@@ -246,7 +246,7 @@ describe('catalogues', () => {
       .join();
     // Words that the server names are looked up by group.
     const said = (key: string) =>
-      /^(kind|domain)\./.test(key) || sources.includes(`'${key}'`) || sources.includes(`\`${key.replace(/[^.]+$/, '')}\${`);
+      /^(kind|domain)\./.test(key) || sources.includes(`lookup(lang, '${key.replace(/\.[^.]+$/, '')}'`) || sources.includes(`'${key}'`) || sources.includes(`\`${key.replace(/[^.]+$/, '')}\${`);
     assert.deepEqual(Object.keys(vi).filter((key) => !said(key)), []);
   });
 

@@ -108,7 +108,11 @@ def per_unit(resolution: float) -> int:
 def ticks(value: F64, resolution: float) -> I64:
     """Values (n,) in whole ticks, half to even; NaN as 0."""
     scaled = value * per_unit(resolution) if resolution < 1 else value / resolution
-    return np.nan_to_num(np.rint(scaled), nan=0.0).astype(np.int64)
+    whole = np.rint(scaled)
+    known = whole == whole
+    if np.count_nonzero(known) != len(whole):
+        whole[~known] = 0.0
+    return whole.astype(np.int64)
 
 
 def from_ticks(count: I64, resolution: float) -> F64:

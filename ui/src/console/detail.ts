@@ -10,6 +10,7 @@ import { columns, rangeFor, Trend } from '../shared/trend.ts';
 import { backlogMark, limitName, limitOf, readingOf, stationOf, valueOf } from '../shared/words.ts';
 import { Fault, newKey, rest } from '../shared/rest.ts';
 import { mayAck, saveNote, type Console, type Opened } from './state.ts';
+import { WhyCard } from './why.ts';
 
 const TREND_MS = 6 * 3_600_000;
 const TREND_POINTS_MAX = 5_000;
@@ -19,6 +20,7 @@ export class Detail {
   readonly #state: Console;
   readonly #changed: () => void;
   readonly #expired: () => void;
+  readonly #why: WhyCard;
   readonly #chart = createRef<HTMLElement>();
   #plot: Plot | null = null;
   #plotOn: Element | null = null;
@@ -29,6 +31,7 @@ export class Detail {
     this.#state = state;
     this.#changed = changed;
     this.#expired = expired;
+    this.#why = new WhyCard(state, changed, expired);
   }
 
   open(id: string | null): void {
@@ -176,7 +179,7 @@ export class Detail {
           ${late ? html`<p><span class="dashed">${late}</span></p>` : nothing}
         </div>
       </header>
-      ${this.#facts(alarm)} ${this.#acknowledgement(opened, alarm)} ${this.#guidance(opened)} ${this.#trend(opened, alarm)} ${this.#timeline(opened)}
+      ${this.#facts(alarm)} ${this.#acknowledgement(opened, alarm)} ${this.#guidance(opened)} ${this.#trend(opened, alarm)} ${this.#why.template(alarm.id)} ${this.#timeline(opened)}
     </section>`;
   }
 

@@ -10,6 +10,7 @@ import { Store } from '../shared/store.ts';
 import { Detail } from './detail.ts';
 import { AlarmList } from './list.ts';
 import { login } from './login.ts';
+import { Shadow } from './shadow.ts';
 import { routeOf, savedLang, savedNotes, speak, type Console, type Page } from './state.ts';
 import { feeds, journal, quarantine } from './tables.ts';
 import '../shared/tokens.css';
@@ -18,7 +19,7 @@ import './console.css';
 const TICK_MS = 500;
 const QUARANTINE_MS = 10_000;
 const PAGE_SIZE = 100;
-const PAGES: readonly Page[] = ['alarms', 'feeds', 'quarantine', 'journal'];
+const PAGES: readonly Page[] = ['alarms', 'feeds', 'quarantine', 'journal', 'shadow'];
 
 const store = new Store();
 const client = new Client(
@@ -59,6 +60,7 @@ const state: Console = {
 const sound = new Sound();
 const list = new AlarmList(state, () => draw());
 const detail = new Detail(state, () => draw(), () => expire());
+const shadow = new Shadow(state, () => draw(), () => expire());
 let helping = false;
 let quarantineAt = 0;
 
@@ -170,7 +172,7 @@ async function loadJournal(before?: number): Promise<void> {
 
 function follow(): void {
   state.route = routeOf(location.hash);
-  detail.open(state.route.id);
+  detail.open(state.route.page === 'alarms' ? state.route.id : null);
   if (state.route.page === 'journal') void loadJournal();
   if (state.route.page === 'quarantine') void loadQuarantine();
   draw();
@@ -186,6 +188,7 @@ function draw(): void {
   }
   if (state.starting) return;
   detail.sync();
+  shadow.follow(state.route.id);
   render(page(), document.body);
   detail.draw();
 }
@@ -202,7 +205,9 @@ function page(): TemplateResult {
           ? feeds(state)
           : route.page === 'quarantine'
             ? quarantine(state, (number) => void reinject(number))
-            : journal(state, () => void loadJournal(state.journal?.next ?? undefined), () => void loadJournal())}
+            : route.page === 'shadow'
+              ? shadow.template()
+              : journal(state, () => void loadJournal(state.journal?.next ?? undefined), () => void loadJournal())}
     </main>
     ${helping ? help() : nothing}`;
 }

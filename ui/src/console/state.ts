@@ -7,7 +7,7 @@ import type { Store } from '../shared/store.ts';
 import { Trend } from '../shared/trend.ts';
 import type { Series } from '../protocol.ts';
 
-export type Page = 'alarms' | 'feeds' | 'quarantine' | 'journal';
+export type Page = 'alarms' | 'feeds' | 'quarantine' | 'journal' | 'shadow';
 export interface Route {
   page: Page;
   id: string | null;
@@ -87,8 +87,8 @@ export function saveNote(state: Console, id: string, text: string): void {
 
 export function routeOf(hash: string): Route {
   const [page = '', id = ''] = hash.replace(/^#\/?/, '').split('/');
-  const known = (['alarms', 'feeds', 'quarantine', 'journal'] as const).find((name) => name === page) ?? 'alarms';
-  return { page: known, id: known === 'alarms' && id ? decodeURIComponent(id) : null };
+  const known = (['alarms', 'feeds', 'quarantine', 'journal', 'shadow'] as const).find((name) => name === page) ?? 'alarms';
+  return { page: known, id: (known === 'alarms' || known === 'shadow') && id ? decodeURIComponent(id) : null };
 }
 
 export const mayAck = ({ me }: Console): boolean => me !== null && me.role !== 'viewer';

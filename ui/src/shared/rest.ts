@@ -1,5 +1,5 @@
 // REST under /api/v1. Faults are values: the status and the server's own sentence.
-import type { Alarm, AlarmDetail, Feed, History, Instance, Me, Quarantined, Readings, Station, Transition, Words } from '../protocol.ts';
+import type { Alarm, AlarmDetail, Feed, History, Instance, Me, Quarantined, Readings, Station, Transition, Trial, Tried, Why, Words } from '../protocol.ts';
 
 /** `status` 0: the server could not be reached. */
 export class Fault extends Error {
@@ -52,6 +52,10 @@ export const rest = {
     call<Readings>(
       `/series/${series.split('/').map(part).join('/')}/readings?since=${part(since.toISOString())}&limit=${limit}`,
     ),
+  why: (id: string, step?: number) => call<Why>(`/alarms/${part(id)}/why${step === undefined ? '' : `?step=${step}`}`),
+  tried: () => call<{ items: Tried[] }>('/shadow').then(({ items }) => items),
+  shadow: (rule: string) => call<Trial>(`/rules/${part(rule)}/shadow`),
+  promote: (rule: string) => post<unknown>(`/rules/${part(rule)}/promote`, {}),
   feeds: () => call<{ items: Feed[]; history: History }>('/feeds'),
   quarantine: (limit: number) => call<{ items: Quarantined[]; total: number }>(`/quarantine?limit=${limit}`),
   reinject: (number: number, key: string) =>

@@ -17,10 +17,12 @@ from ioc.model.alarm import Alarm, Transition
 from ioc.model.text import Text
 from ioc.pack import Pack
 from ioc.registry import Series, Station
+from ioc.rules.composite import DOUBTFUL
 from ioc.rules.derive.kinds import resolution_of, unit_of
 from ioc.rules.spec import (
     ClockSkewRule,
     ConditionRule,
+    JointRule,
     LimitRule,
     NeighboursRule,
     NoDataRule,
@@ -86,6 +88,7 @@ class _About(msgspec.Struct, frozen=True):
     lat: float | None
     lon: float | None
     commune: str | None
+    computed: bool
 
 
 def words(text: Text) -> Words:
@@ -258,6 +261,7 @@ class Presenter:
     def _look_up(self, rule: str, asset: str, level: int) -> _About:
         series, station, place = self._place(asset)
         unit, resolution = self._measure(rule, series)
+        known = self._pack.rules.get(rule)
         return _About(
             title=self.title(rule),
             level_name=self.level_name(rule, level),
@@ -271,6 +275,8 @@ class Presenter:
             lat=station.lat if station else None,
             lon=station.lon if station else None,
             commune=station.commune if station else None,
+            computed=isinstance(known, JointRule)
+            or (isinstance(known, LimitRule) and known.value is not None),
         )
 
     def alarm(self, alarm: Alarm) -> AlarmItem:
@@ -303,7 +309,7 @@ class Presenter:
             alarm.confirmed,
             alarm.sounding,
             about.title,
-            about.level_name,
+            _doubted(about.level_name) if alarm.detail.startswith(DOUBTFUL) else about.level_name,
             about.station_name,
             about.series_name,
             about.station,
@@ -313,6 +319,7 @@ class Presenter:
             about.lon,
             about.commune,
             self.simulated,
+            about.computed,
         )
 
     def transition(self, step: Transition) -> TransitionItem:
@@ -429,6 +436,13 @@ class Presenter:
     def rules(self) -> list[dict[str, Any]]:
         """Every rule with its limits and where they come from."""
         return [_rule(rule) for rule in self._pack.rules.values()]
+
+
+def _doubted(level: Words | None) -> Words:
+    """The name of a level that only a bad sample has reached."""
+    if level is None:
+        return {"vi": "nghi ngờ", "en": "doubtful"}
+    return {"vi": f"{level['vi']} (nghi ngờ)", "en": f"{level['en']} (doubtful)"}
 
 
 def _unlisted(series_id: str) -> SeriesItem:

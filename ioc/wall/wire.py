@@ -81,6 +81,8 @@ class AlarmItem(msgspec.Struct, frozen=True):
     lon: float | None
     commune: str | None
     simulated: bool
+    computed: bool = False
+    """Its value is not the series' own: a rate, a window, what several stations make together."""
 
 
 class TransitionItem(msgspec.Struct, frozen=True):

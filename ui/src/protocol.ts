@@ -43,6 +43,8 @@ export interface Alarm {
   readonly lon: number | null;
   readonly commune: string | null;
   readonly simulated: boolean;
+  /** Its value is not the series' own: a rate, a window, what several stations make together. */
+  readonly computed: boolean;
 }
 
 export interface Transition {

@@ -11,7 +11,7 @@ import { clearest, covered } from '../src/shared/label.ts';
 import { byUrgency, letter, slots, topWaiting } from '../src/shared/order.ts';
 import { Store } from '../src/shared/store.ts';
 import { columns, limitsShown, rangeFor, Trend, windowFor } from '../src/shared/trend.ts';
-import { limitOf, readingOf, valueOf } from '../src/shared/words.ts';
+import { limitOf, readingOf, remarkOf, valueOf } from '../src/shared/words.ts';
 
 const alarm = (id: string, fields: Partial<Alarm> = {}): Alarm =>
   ({ id, priority: 3, state: 'UNACKED', version: 1, raised_at: '2026-11-24T03:00:00.000000Z', ...fields }) as Alarm;
@@ -171,6 +171,7 @@ describe('what an alarm is about', () => {
     assert.deepEqual(readingOf(limit, points({ state: 'stale' }), 0), { value: 83.5, of: 'step' });
     assert.deepEqual(readingOf({ ...limit, state: 'NORMAL' }, points(), 0), { value: 83.5, of: 'step' });
     assert.deepEqual(readingOf(limit, new Map(), 0), { value: 83.5, of: 'step' });
+    assert.deepEqual(readingOf({ ...limit, computed: true }, points(), 0), { value: 83.5, of: 'step' });
   });
 
   it('is how old the newest data is while a series is silent, and its limit has a unit', () => {
@@ -252,5 +253,24 @@ describe('catalogues', () => {
 
   it('are NFC, so that search and fonts see whole letters', () => {
     for (const text of Object.values(vi)) assert.equal(text, text.normalize('NFC'));
+  });
+});
+
+describe('remarks', () => {
+  const f = new Format('vi', 'Asia/Ho_Chi_Minh');
+  const t = translator('vi');
+  const now = Date.parse('2026-11-24T09:00:00Z');
+
+  it('says in words what a step says besides', () => {
+    assert.equal(remarkOf('doubtful: spike, gross_range', f, now, t), 'Nghi ngờ, mẫu không đạt: đột biến, khoảng giá trị');
+    assert.equal(remarkOf('neighbour: disaster/bao_ha/water_level', f, now, t), 'Trạm lân cận cũng vượt ngưỡng: disaster/bao_ha/water_level');
+    assert.equal(remarkOf('certain', f, now, t), 'Mẫu tốt xác nhận');
+    assert.equal(remarkOf('connection refused', f, now, t), 'connection refused');
+  });
+
+  it('says when a wave is expected, in local time', () => {
+    const said = remarkOf('2026-11-24T10:00Z/12:30Z', f, now, t);
+    assert.match(said, /17:00/);
+    assert.match(said, /19:30/);
   });
 });

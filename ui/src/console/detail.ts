@@ -7,7 +7,7 @@ import { ms } from '../shared/format.ts';
 import { Plot } from '../shared/plot.ts';
 import { lookOf, shape } from '../shared/shapes.ts';
 import { columns, rangeFor, Trend } from '../shared/trend.ts';
-import { backlogMark, limitName, limitOf, readingOf, stationOf, valueOf } from '../shared/words.ts';
+import { backlogMark, limitName, limitOf, readingOf, remarkOf, stationOf, valueOf } from '../shared/words.ts';
 import { Fault, newKey, rest } from '../shared/rest.ts';
 import { mayAck, saveNote, type Console, type Opened } from './state.ts';
 import { WhyCard } from './why.ts';
@@ -286,7 +286,7 @@ export class Detail {
       <span><b>${lookup(lang, 'kind', step.kind)}</b>${value ? html` ${value}` : nothing}
         ${step.actor_name ? html`<span class="who">${step.actor_name}</span>` : nothing}
         ${step.note ? html`<q>${step.note}</q>` : nothing}
-        ${step.detail ? html`<small>${step.detail}</small>` : nothing}</span>
+        ${step.detail ? html`<small>${remarkOf(step.detail, f, now, this.#state.t)}</small>` : nothing}</span>
     </li>`;
   }
 }

@@ -3,6 +3,7 @@ import { html, nothing, type TemplateResult } from 'lit';
 import { lookup, pick } from '../i18n/index.ts';
 import type { History, Quarantined } from '../protocol.ts';
 import { ms } from '../shared/format.ts';
+import { remarkOf } from '../shared/words.ts';
 import { mayAck, type Console } from './state.ts';
 
 const table = (label: string, head: readonly string[], rows: readonly TemplateResult[], none: string): TemplateResult =>
@@ -79,7 +80,7 @@ export function journal({ journal: read, t, f, now, lang }: Console, more: () =>
       <td><a href="#/alarms/${step.alarm}">${pick(lang, step.title) || step.rule}</a><small>${step.priority} · ${t(`priority.${step.priority}`)} · ${pick(lang, step.station_name) || step.asset}</small></td>
       <td class="number">${step.kind === 'ack' ? '' : f.measured(step.value, step.unit ?? '', null)}</td>
       <td>${step.actor_name || t('unnamed')}</td>
-      <td class="long">${step.note || step.detail}</td>
+      <td class="long">${step.note || remarkOf(step.detail, f, now, t)}</td>
     </tr>`,
   );
   return html`<div class="page"><h2>${t('console.journal')}</h2>

@@ -1,6 +1,6 @@
 // Sentences about alarms that wall and console share.
 import type { Translate } from '../i18n/index.ts';
-import { pick } from '../i18n/index.ts';
+import { lookup, pick } from '../i18n/index.ts';
 import type { Alarm, Limit, Point } from '../protocol.ts';
 import type { Format } from './format.ts';
 
@@ -14,6 +14,7 @@ export interface Reading {
  * seconds is about the data's age, which goes on growing after its last step. */
 export function readingOf(alarm: Alarm, points: ReadonlyMap<string, Point>, now: number): Reading {
   const point = alarm.series === null || alarm.state === 'NORMAL' ? undefined : points.get(alarm.series);
+  if (alarm.computed) return { value: alarm.value, of: 'step' };
   if (point && alarm.level_name !== null) {
     if (point.state === 'normal' && point.value !== null) return { value: point.value, of: 'now' };
   } else if (point && alarm.unit === 's' && alarm.condition !== 'normal' && point.state !== 'normal' && point.age_known && point.t !== null) {
@@ -58,3 +59,22 @@ export const placeOf = (alarm: Alarm, f: Format, station = stationOf(alarm, f)):
 /** What is to be said of where an alarm comes from, if its data came late. */
 export const backlogMark = (alarm: Alarm, t: Translate): string =>
   alarm.backlog ? (alarm.confirmed ? t('backlog') : `${t('backlog')} · ${t('unconfirmed')}`) : '';
+
+const REMARK = /^(doubtful|again|uncertain|neighbour|certain|spike)(?:: (.*))?$/;
+const EXPECTED = /^(\d{4}-\d\d-\d\dT\d\d:\d\dZ)\/(?:(\d{4}-\d\d-\d\dT\d\d:\d\dZ)|(\d\d:\d\dZ))$/;
+
+/** What a step says besides, in words: the tests a sample did not pass, or when a wave is expected. */
+export function remarkOf(detail: string, f: Format, now: number, t: Translate): string {
+  const wave = EXPECTED.exec(detail);
+  if (wave) {
+    const earliest = wave[1] ?? '';
+    const latest = wave[2] ?? `${earliest.slice(0, 11)}${wave[3] ?? ''}`;
+    return t('remark.expected', { from: f.moment(Date.parse(earliest), now), to: f.moment(Date.parse(latest), now) });
+  }
+  const { lang } = f;
+  const remark = REMARK.exec(detail);
+  if (!remark) return detail;
+  const what = lookup(lang, 'remark', remark[1] ?? '');
+  const about = (remark[2] ?? '').split(', ').filter(Boolean).map((name) => lookup(lang, 'why.test', name));
+  return about.length ? `${what}: ${about.join(', ')}` : what;
+}

@@ -213,6 +213,22 @@ class Presenter:
         known = self._pack.rules.get(rule)
         return words(known.guidance) if known and known.guidance else None
 
+    def rationalisation(self, rule: str) -> dict[str, Any] | None:
+        """Why there is such an alarm: cause, consequence, the action expected within `respond_within_s`, and who
+        approved that (empty until somebody has)."""
+        known = self._pack.rules.get(rule)
+        if known is None or known.rationalisation is None:
+            return None
+        why = known.rationalisation
+        return {
+            "cause": words(why.cause),
+            "consequence": words(why.consequence),
+            "action": words(why.action),
+            "respond_within_s": why.respond_within / 1e6,
+            "approved_by": why.approved_by,
+            "approved_on": why.approved_on.isoformat() if why.approved_on else None,
+        }
+
     def tells_silence(self, rule: str) -> bool:
         """Whether a rule's alarm means that nothing comes from a series any more."""
         return rule in self._silences

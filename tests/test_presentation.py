@@ -55,6 +55,46 @@ def test_an_alarm_of_a_series_bears_its_place_unit_and_level(presenter: Presente
     assert (item.acked_by, item.acked_at) == (None, None)
 
 
+def test_a_level_that_only_a_bad_sample_reached_says_so(presenter: Presenter) -> None:
+    item = presenter.alarm(replace(ALARM, detail="doubtful: spike"))
+    assert item.level_name == {"vi": "Báo động 3 (nghi ngờ)", "en": "Alarm 3 (doubtful)"}
+
+
+def test_a_value_computed_from_a_series_is_not_shown_as_its_own(tmp_path: Path) -> None:
+    folder = write_pack(tmp_path)
+    rules = folder / "rules" / "computed.yaml"
+    rules.write_text(
+        """rules:
+  - id: rises
+    kind: limit
+    title: {vi: Dâng nhanh, en: Rises fast}
+    series: {quantities: [water_level]}
+    value: {kind: rate, over: 1h}
+    source: {text: a test, mark: F}
+    levels: {1: {name: {vi: Nhanh, en: Fast}, priority: 2, limit: 0.5}}
+    rationalisation:
+      cause: {vi: Mưa, en: Rain}
+      consequence: {vi: Lũ, en: Flood}
+      action: {vi: Gọi xã, en: Call the commune}
+      respond_within: 15min
+""",
+        "utf-8",
+    )
+    presenter = Presenter(Pack.read(folder, Settings()), NUMBERS)
+    item = presenter.alarm(replace(ALARM, rule="rises", level=1))
+    assert (item.computed, item.unit) == (True, "m/h")
+    assert not presenter.alarm(ALARM).computed
+    why = presenter.rationalisation("rises")
+    assert why is not None
+    assert (why["cause"], why["respond_within_s"], why["approved_by"], why["approved_on"]) == (
+        {"vi": "Mưa", "en": "Rain"},
+        900.0,
+        "",
+        None,
+    )
+    assert presenter.rationalisation("river") is None
+
+
 @pytest.mark.parametrize(
     ("asset", "vi"),
     [

@@ -109,6 +109,7 @@ async def alarm(alarm_id: str, desk: TheDesk, identity: Known) -> Response:
             "alarm": view.presenter.alarm(found),
             "timeline": [view.presenter.transition(step) for step in view.journal.of_alarm(alarm_id)],
             "guidance": view.presenter.guidance(found.rule),
+            "rationalisation": view.presenter.rationalisation(found.rule),
         }
     )
 

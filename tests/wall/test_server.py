@@ -287,6 +287,7 @@ async def test_an_alarm_that_closed_is_shown_but_cannot_be_acknowledged(
     assert shown["alarm"]["state"] == "NORMAL"
     assert [step["kind"] for step in shown["timeline"]] == ["onset", "ack", "clear"]
     assert shown["guidance"]["vi"] == "Gọi xã."
+    assert shown["rationalisation"] is None
 
 
 async def test_unknown_alarms_are_not_found(officer: httpx.AsyncClient) -> None:

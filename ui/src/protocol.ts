@@ -225,6 +225,14 @@ export interface AlarmDetail {
   readonly alarm: Alarm;
   readonly timeline: readonly Transition[];
   readonly guidance: Words | null;
+  readonly rationalisation: {
+    readonly cause: Words;
+    readonly consequence: Words;
+    readonly action: Words;
+    readonly respond_within_s: number;
+    readonly approved_by: string;
+    readonly approved_on: string | null;
+  } | null;
 }
 
 /** Samples around a step, as in `Readings`; `decided` is the place of the one that decided. */

@@ -179,7 +179,7 @@ export class Detail {
           ${late ? html`<p><span class="dashed">${late}</span></p>` : nothing}
         </div>
       </header>
-      ${this.#facts(alarm)} ${this.#acknowledgement(opened, alarm)} ${this.#guidance(opened)} ${this.#trend(opened, alarm)} ${this.#why.template(alarm.id)} ${this.#timeline(opened)}
+      ${this.#facts(alarm)} ${this.#acknowledgement(opened, alarm)} ${this.#guidance(opened)} ${this.#rationalisation(opened)} ${this.#trend(opened, alarm)} ${this.#why.template(alarm.id)} ${this.#timeline(opened)}
     </section>`;
   }
 
@@ -224,6 +224,20 @@ export class Detail {
   #guidance({ detail }: Opened): TemplateResult | typeof nothing {
     const text = pick(this.#state.lang, detail?.guidance);
     return text ? html`<h3>${this.#state.t('detail.guidance')}</h3><p class="guidance" data-testid="guidance">${text}</p>` : nothing;
+  }
+
+  /** Why there is such an alarm (ISA-18.2), and whether anybody has approved that. */
+  #rationalisation({ detail }: Opened): TemplateResult | typeof nothing {
+    const { t, f, lang } = this.#state;
+    const why = detail?.rationalisation;
+    if (!why) return nothing;
+    const approved = why.approved_by ? t('detail.approved', { name: why.approved_by, date: why.approved_on ?? '' }) : t('detail.unapproved');
+    const row = (name: string, value: unknown) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`;
+    return html`<h3>${t('detail.rationalisation')} <small>${approved}</small></h3>
+      <dl class="facts" data-testid="rationalisation">
+        ${row(t('detail.cause'), pick(lang, why.cause))} ${row(t('detail.consequence'), pick(lang, why.consequence))}
+        ${row(t('detail.action'), pick(lang, why.action))} ${row(t('detail.respond'), f.lasting(why.respond_within_s))}
+      </dl>`;
   }
 
   #trend({ trend }: Opened, alarm: Alarm): TemplateResult | typeof nothing {

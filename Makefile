@@ -72,10 +72,11 @@ versions: $(INSTALLED)
 	@$(BIN)/python benchmarks/machine.py
 
 # The services (TimescaleDB, mosquitto, Chromium) are installed and started by tests/services; where they cannot be,
-# tests skip and say why, unless REQUIRE_SERVICES=1 turns that into a failure. pytest's closing line comes last.
+# tests skip and say why, unless REQUIRE_SERVICES=1 turns that into a failure. Two processes: one runs all that needs a
+# service, a browser or the machine, one by one (tests/conftest.py). pytest's closing line comes last.
 test: lint ui-test versions ## everything: lint, screens, the whole suite against real services
 	@mkdir -p $(ARTEFACTS)
-	$(BIN)/python -m pytest -m "not long" --junitxml=$(ARTEFACTS)/junit.xml --durations=15 $(ARGS)
+	$(BIN)/python -m pytest -m "not long" --numprocesses 2 --dist loadgroup --junitxml=$(ARTEFACTS)/junit.xml --durations=15 $(ARGS)
 
 bench: $(INSTALLED) ## benchmarks and their table; results into benchmarks/results (ARGS="sustained latency" for some)
 	$(BIN)/python benchmarks/run.py $(ARGS)

@@ -23,6 +23,7 @@ LABEL org.opencontainers.image.title="ioc-monitor" \
       org.opencontainers.image.licenses="Apache-2.0"
 # Nothing is written outside the data folder and /tmp: the root file system may be read-only.
 ENV PATH=/opt/ioc/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
+    NUMBA_CACHE_DIR=/var/lib/ioc/cache/numba \
     IOC_DATA=/var/lib/ioc IOC_WEB__HOST=0.0.0.0 IOC_WEB__PORT=8080
 RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin ioc \
     && install -d -o ioc -g ioc -m 0700 /var/lib/ioc

@@ -44,6 +44,7 @@ $(LOCKED): requirements.lock
 
 $(INSTALLED): $(LOCKED) pyproject.toml hatch_build.py ioc/__init__.py $(UI_SOURCES)
 	$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	$(BIN)/python -m ioc.warm packs/lao-cai
 	@touch $@
 
 ui: $(LOCKED) ## build the screens, if their sources changed

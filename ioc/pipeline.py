@@ -36,10 +36,11 @@ from ioc.model import (
     Tick,
     Transition,
 )
+from ioc.model.batch import DERIVED
 from ioc.model.origin import Offsets, offsets, reinjected
 from ioc.pack import Pack
 from ioc.registry import NO_DEADLINE_US, Registry
-from ioc.rules.engine import DERIVED, Engine
+from ioc.rules.engine import Engine
 from ioc.versions import Versions
 
 STATE_VERSION = 1

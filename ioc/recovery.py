@@ -13,9 +13,9 @@ from ioc.errors import LogDamaged, LogError
 from ioc.log import checkpoint
 from ioc.log.sqlite import SqliteLog
 from ioc.model import Batch, Outcome, Transition
+from ioc.model.batch import DERIVED
 from ioc.pack import Pack, cache_of
 from ioc.pipeline import Pipeline
-from ioc.rules.engine import DERIVED
 
 log = structlog.get_logger()
 

@@ -25,6 +25,7 @@ from ioc.pack import Pack
 from ioc.packdiff import Diff, diff
 from ioc.spine import Spine
 from ioc.versions import Version
+from ioc.warm import warm
 
 LOOK_S: Final = 2.0
 """Between two looks at the folder."""
@@ -219,8 +220,17 @@ class Rulebook:
                 ) from error
             if files is None:
                 self.differs = False
+            else:
+                await self._look_at_folder()
             assert self.version is not None
             return Posted(pack.hash, changed, found, self.version.number)
+
+    async def _look_at_folder(self) -> None:
+        """Whether the folder still says what is in force, now that something was posted."""
+        try:
+            self._stands_against(await self._read())
+        except PackError as error:
+            self._refused(error)
 
     async def _read(self) -> Pack:
         config = self._config
@@ -237,6 +247,7 @@ class Rulebook:
         """The pack, unless it looks farther back than a restart could."""
         if faults := packs.beyond(pack, int(self._config.log.retention_days * DAY_US)):
             raise PackFaults(faults)
+        warm(pack)
         return pack
 
     def _stands_against(self, pack: Pack) -> bool:

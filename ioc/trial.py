@@ -25,7 +25,8 @@ from ioc.pack import Pack
 from ioc.registry import MAX_AGE_US, Registry, Slug
 from ioc.rules.derive.base import Instance
 from ioc.rules.engine import Engine
-from ioc.rules.spec import LimitRule, Model, Rule, StationLimit
+from ioc.rules.joint import facts_of
+from ioc.rules.spec import JointRule, LimitRule, Model, Rule, StationLimit
 from ioc.yamlfile import Duration, duration_us, line_of, load
 
 SOURCE: Final = "test"
@@ -178,9 +179,22 @@ def run(pack: Pack, tests: Sequence[tuple[str, int, Case]]) -> Report:
     )
 
 
+def with_needed(rules: Mapping[str, Rule], chosen: Iterable[str]) -> list[str]:
+    """Rules, in pack order, and those whose facts they ask for, by whatever way."""
+    waiting, found = list(chosen), set[str]()
+    while waiting:
+        rule_id = waiting.pop()
+        if rule_id in found:
+            continue
+        found.add(rule_id)
+        rule = rules.get(rule_id)
+        waiting += [fact.rule for _, fact in facts_of(rule)] if isinstance(rule, JointRule) else []
+    return [rule_id for rule_id in rules if rule_id in found] + [r for r in found if r not in rules]
+
+
 def said_of(pack: Pack, case: Case, file: str = "", line: int = 0) -> list[Change]:
-    """What the rules of a test say of its series."""
-    rules = {rule: as_enabled(_known(pack, rule, file, line)) for rule in case.rules}
+    """What the rules of a test say of its series; those whose facts they ask for are run too, unheard."""
+    rules = {rule: as_enabled(_known(pack, rule, file, line)) for rule in with_needed(pack.rules, case.rules)}
     columns = {series: steps(text) for series, text in case.input.items()}
     for series_id in columns:
         if series_id not in pack.registry.series:
@@ -208,7 +222,8 @@ def said_of(pack: Pack, case: Case, file: str = "", line: int = 0) -> list[Chang
         order.feed(judged)
         said += engine.feed_batch(judged, now_us)
     last_us = start_us + max(map(len, columns.values())) * case.interval + case.until
-    return said + _deadlines(engine, last_us)
+    said += _deadlines(engine, last_us)
+    return [change for change in said if change.rule in case.rules]
 
 
 def _paced(registry: Registry, names: Iterable[str], interval_us: int) -> Registry:

@@ -12,9 +12,9 @@ from support.packs import limit_rule, text, write_pack
 
 from ioc.log.sqlite import SqliteLog
 from ioc.model import Batch, Flag, PackLoaded, SourceState
+from ioc.model.batch import DERIVED
 from ioc.pack import Pack, Settings
 from ioc.recovery import recover
-from ioc.rules.engine import DERIVED
 from ioc.spine import Spine
 
 RAIN, SUM = "disaster/lao_cai/rain", "disaster/lao_cai/rain_1h"

@@ -140,3 +140,22 @@ def test_tests_are_read_from_the_pack_with_file_and_line(tmp_path: Path) -> None
     )
     with pytest.raises(PackError, match=r"tests/a.yaml:\d+: .*'1,5'"):
         trial.read(folder)
+
+
+def test_a_rule_over_several_stations_is_tested_with_the_rules_it_hears(tmp_path: Path) -> None:
+    """Alone its facts would never hold, and a test that it stays quiet would prove nothing."""
+    other = "disaster/bao_ha/water_level"
+    joint = {
+        "id": "both", "kind": "sequence", "title": {"vi": "Cả hai", "en": "Both"}, "asset": "disaster/bao_ha",
+        "first": {"rule": "river", "asset": LEVEL}, "then": {"rule": "river", "asset": other}, "within": "6h",
+        "priority": 3, "level_name": {"vi": "Cả hai", "en": "Both"},
+    }  # fmt: skip
+    river = limit_rule("river", {1: 80.0}, deadband=0.1)
+    pack = Pack.read(write_pack(tmp_path / "p", [LEVEL, other], [river, joint]), Settings())
+    told = {LEVEL: "79 81 81 81", other: "79 79 81 81"}
+    quiet = report(pack, case(rules=["both"], input=told))
+    assert [failure.said for failure in quiet.failures] == [
+        ("at 20min  onset  both  disaster/bao_ha  level 1  priority 3",)
+    ]
+    fires = case(rules=["both"], input=told, expect=[{"at": "20min", "change": "onset"}])
+    assert report(pack, fires).failures == ()

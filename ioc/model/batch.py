@@ -46,6 +46,8 @@ class Flag(IntFlag):
     """Retained and without a time: shown as last known, age unknown; moves and stores nothing."""
 
 
+DERIVED: Final = "derived"
+"""The source of what the rules compute themselves."""
 NOT_STORED: Final = int(Flag.REPEAT | Flag.CONFLICT | Flag.LAST_KNOWN)
 """Rows with any of these stay out of `readings`."""
 NOT_JUDGED: Final = int(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from msgspec import structs
 
-from ioc.model.batch import I64, Batch, Bool, Flag
+from ioc.model.batch import DERIVED, I64, Batch, Bool, Flag
 from ioc.model.change import Change
 from ioc.model.event import Event
 from ioc.model.inputs import SourceState, SystemFact
@@ -40,8 +40,6 @@ WATCH_BYTES = 96
 """Of one series: what the watchdog and `order.py`'s mark hold, known stamps apart (16 bytes each)."""
 AGREES_WITHIN_KM = 20.0
 """A doubtful exceedance is one after all where a neighbour so near is beyond the same level."""
-DERIVED = "derived"
-"""The source of what the engine computes itself."""
 
 
 class Engine:

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from ioc.model import Batch, Flag, SourceState
+from ioc.model.batch import DERIVED
 from ioc.wall.given import SourceStatus
 from ioc.wall.wire import FeedItem, stamp
 
@@ -47,7 +48,9 @@ class Tally:
         return source
 
     def batch(self, batch: Batch, now_us: int) -> None:
-        """Judged readings."""
+        """Judged readings; what the rules computed themselves came by no feed."""
+        if batch.source == DERIVED:
+            return
         source = self._source(batch.source)
         n = len(batch)
         source.accepted += n

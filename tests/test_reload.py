@@ -166,6 +166,7 @@ async def test_posted_rules_are_in_force_with_who_and_when(instance: Instance) -
     assert (about["origin"], about["actor"], about["actor_name"]) == ("posted", "lan", "Lan")
     assert [one["origin"] for one in instance.book.versions()] == ["posted", "folder"]
     assert "rules/all.yaml" not in instance.book.files()
+    assert about["folder_differs"], "the folder still says what was in force before"
 
 
 async def test_a_dry_run_says_what_would_change_and_writes_nothing(instance: Instance) -> None:

@@ -94,6 +94,8 @@ def rounds(series: Index) -> tuple[Index, list[int]]:
 
     Each run holds every series at most once; in the k-th run stands the k-th occurrence of each.
     """
+    if len(series) <= FEW and len(set(series.tolist())) == len(series):
+        return np.arange(len(series)), [len(series)]
     by_series = np.argsort(series, kind="stable")
     ordered = series[by_series]
     new = np.ones(len(series), np.bool_)

@@ -42,8 +42,9 @@ def _one_by_one(samples: Samples) -> Iterator[Sample]:
     return zip(*(column.tolist() for column in columns), strict=True)
 
 
-SWINGS_FEW = 3
-"""Up to so many rows that leave their bands are judged one by one; a round of more is one compiled pass."""
+SWINGS_FEW = 1
+"""Up to so many rows that leave their bands are judged one by one; more are a round, one compiled pass: two already cost
+as much one by one."""
 Near = Mapping[int, Sequence[int]]
 """Series number → numbers of the series that are its neighbours; symmetric, none its own."""
 

@@ -186,8 +186,9 @@ class Presenter:
         ]
 
     def watched(self, series_id: str) -> bool:
-        """Whether the pack expects data of this series."""
-        return series_id in self._pack.registry.series
+        """Whether the pack expects somebody to send this series."""
+        series = self._pack.registry.series.get(series_id)
+        return series is not None and not series.derived
 
     def instance(self, version: str) -> InstanceItem:
         """What this instance is."""

@@ -22,16 +22,30 @@ _FUNCTIONS: Final = frozenset(
     ("size", "int", "uint", "double", "string", "bytes", "contains", "startsWith", "endsWith", "matches")
 )
 """The named functions of the CEL specification that the library has; none of them looks at a clock."""
-_BOUND: Final = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
+SOURCE_MAX: Final = 1_000
+"""Characters of one expression."""
+_MACRO: Final = re.compile(r"\.\s*(all|exists|exists_one|map|filter)\s*\(")
 _ERRORS: Final = (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError)
+
+
+def compiled(source: str) -> cel.Program:
+    """An expression as CEL understands it; ValueError with CEL's own words where it is none, and for what could take
+    for ever: a macro within a macro multiplies, and nothing stops it once it runs."""
+    if len(source) > SOURCE_MAX:
+        raise ValueError(f"the expression has {len(source):,} characters; at most {SOURCE_MAX:,}")
+    if macro := _MACRO.search(source):
+        raise ValueError(
+            f"the expression uses {macro[1]}(…); write out each case: macros over lists are not taken here"
+        )
+    return cel.compile(source)
 
 
 class Logic:
     """One condition, compiled. Raises ValueError with CEL's own words where it is none."""
 
     def __init__(self, source: str) -> None:
-        self._program = cel.compile(source)
-        self.names = frozenset(self._program.variables()) - frozenset(_BOUND.findall(source))
+        self._program = compiled(source)
+        self.names = frozenset(self._program.variables())
         """What it asks for."""
         called = [name for name in self._program.functions() if name.isidentifier()]
         self.strange = sorted(set(called) - _FUNCTIONS)

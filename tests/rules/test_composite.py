@@ -720,7 +720,6 @@ def test_only_the_values_that_rules_name_are_wanted() -> None:
         ("f ? a > 4.0 : a > 6.0", {"a": 3.0}, ["f"], False),
         ("a / b > 1.0", {"a": 1.0, "b": 2.0}, [], False),
         ("int(a) / 0 > 1", {"a": 1.0}, [], None),
-        ("[a, b].filter(x, x > 3.0).size() >= 1", {"a": 4.0}, [], None),
         ("f && g || h", {"h": False, "g": False}, ["f"], False),
     ],
 )

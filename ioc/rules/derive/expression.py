@@ -13,12 +13,12 @@ import numpy as np
 from ioc.model.batch import F64
 from ioc.rules.derive.base import Deriver, Instance
 from ioc.rules.derive.join import OfRounds
+from ioc.rules.logic import compiled
 from ioc.rules.spec.derived import Expression
 
 FUNCTIONS: Final = {"min": lambda *of: min(of), "max": lambda *of: max(of), "abs": abs}
 _BUILT_IN: Final = frozenset(("double", "int", "uint", "size"))
 _NAMED: Final = re.compile(r"[A-Za-z]\w*")
-_BOUND: Final = re.compile(r"\.\s*(?:all|exists|exists_one|filter|map)\s*\(\s*([A-Za-z_]\w*)\s*,")
 """The names that CEL's macros bind; the library counts them among the variables."""
 _TRIALS: Final = (1.0, 0.0, -1.0, 100.0)
 _TRIALS_MAX: Final = 256
@@ -38,10 +38,9 @@ def build(spec: Expression, instances: Sequence[Instance], utc_offset_us: int) -
 
 def compiled_cel(source: str, names: Sequence[str]) -> cel.Program:
     """A program that makes a number of these doubles; ValueError with the library's message, or ours."""
-    program = cel.compile(source)
-    bound = set(_BOUND.findall(source))
+    program = compiled(source)
     for name in program.variables():
-        if name not in names and name not in bound:
+        if name not in names:
             raise ValueError(f"the expression names {name}, which is none of its inputs ({', '.join(names)})")
     for name in program.functions():
         if _NAMED.fullmatch(name) and name not in FUNCTIONS and name not in _BUILT_IN:

@@ -6,9 +6,11 @@ Pure. The wall may know neither packs nor rules; it is handed a `Presenter` and 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -69,6 +71,8 @@ _FACT_UNITS = {"disk_low": "MB", "clock_step": "s"}
 _EPOCH: Final = date(1970, 1, 1)
 _HOUR_US: Final = 3_600_000_000
 _DAY_US: Final = 24 * _HOUR_US
+_EXPECTED: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\dZ)/(\d{4}-\d\d-\d\dT\d\d:\d\dZ|\d\d:\d\dZ)")
+"""When a wave is due, as `Travel` has it."""
 _ABOUT_MAX: Final = 8_192
 """Of how many rules, assets and levels the words are kept."""
 
@@ -89,6 +93,8 @@ class _About(msgspec.Struct, frozen=True):
     lon: float | None
     commune: str | None
     computed: bool
+    figures: bool
+    """Whether value and limit mean anything: what several stations make together is often only so or not so."""
 
 
 def words(text: Text) -> Words:
@@ -292,9 +298,22 @@ class Presenter:
             lat=station.lat if station else None,
             lon=station.lon if station else None,
             commune=station.commune if station else None,
+            figures=not isinstance(known, ConditionRule | SequenceRule | TravelRule),
             computed=isinstance(known, JointRule)
             or (isinstance(known, LimitRule) and known.value is not None),
         )
+
+    def _level_shown(self, level: Words | None, detail: str) -> Words | None:
+        """The name of a level, with what a screen must say beside it: that it is doubtful, or when a wave is due."""
+        if detail.startswith(DOUBTFUL):
+            return _doubted(level)
+        if level is not None and (due := _EXPECTED.fullmatch(detail)):
+            zone = ZoneInfo(self._pack.file.timezone)
+            first = datetime.fromisoformat(due[1])
+            last = datetime.fromisoformat(due[2] if "T" in due[2] else f"{due[1][:11]}{due[2]}")
+            span = "–".join(f"{moment.astimezone(zone):%H:%M}" for moment in (first, last))
+            return {"vi": f"{level['vi']}, dự kiến {span}", "en": f"{level['en']}, expected {span}"}
+        return level
 
     def alarm(self, alarm: Alarm) -> AlarmItem:
         """An alarm with everything a screen needs to show it without asking again."""
@@ -310,9 +329,9 @@ class Presenter:
             str(alarm.condition),
             alarm.level,
             alarm.priority,
-            finite(alarm.value),
+            finite(alarm.value) if about.figures else None,
             about.unit,
-            finite(alarm.limit),
+            finite(alarm.limit) if about.figures else None,
             about.resolution,
             stamp(alarm.raised_us),
             stamp(alarm.changed_us),
@@ -326,7 +345,7 @@ class Presenter:
             alarm.confirmed,
             alarm.sounding,
             about.title,
-            _doubted(about.level_name) if alarm.detail.startswith(DOUBTFUL) else about.level_name,
+            self._level_shown(about.level_name, alarm.detail),
             about.station_name,
             about.series_name,
             about.station,
@@ -355,8 +374,8 @@ class Presenter:
             str(step.condition),
             step.level,
             step.priority,
-            finite(step.value),
-            finite(step.limit),
+            finite(step.value) if about.figures else None,
+            finite(step.limit) if about.figures else None,
             stamp(step.event_us),
             stamp(step.now_us),
             step.input,

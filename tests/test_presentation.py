@@ -60,6 +60,30 @@ def test_a_level_that_only_a_bad_sample_reached_says_so(presenter: Presenter) ->
     assert item.level_name == {"vi": "Báo động 3 (nghi ngờ)", "en": "Alarm 3 (doubtful)"}
 
 
+def test_a_wave_on_its_way_says_when_it_is_due_and_no_figure(tmp_path: Path) -> None:
+    folder = write_pack(tmp_path)
+    fact = "{rule: river, asset: " + LEVEL + "}"
+    (folder / "rules" / "wave.yaml").write_text(
+        f"""rules:
+  - id: wave
+    kind: travel
+    title: {{vi: Lũ đang về, en: Flood wave}}
+    upstream: {fact}
+    downstream: {fact}
+    travel: [1h, 2h]
+    priority: 2
+    level_name: {{vi: Đang về, en: On its way}}
+""",
+        "utf-8",
+    )
+    presenter = Presenter(Pack.read(folder, Settings()), NUMBERS)
+    item = presenter.alarm(replace(ALARM, rule="wave", level=1, detail="2026-11-24T20:42Z/23:06Z"))
+    assert item.level_name == {"vi": "Đang về, dự kiến 03:42–06:06", "en": "On its way, expected 03:42–06:06"}
+    assert (item.value, item.limit) == (None, None)
+    item = presenter.alarm(replace(ALARM, rule="wave", level=1, detail="2026-11-24T20:42Z/2026-11-25T01:00Z"))
+    assert item.level_name == {"vi": "Đang về, dự kiến 03:42–08:00", "en": "On its way, expected 03:42–08:00"}
+
+
 def test_a_value_computed_from_a_series_is_not_shown_as_its_own(tmp_path: Path) -> None:
     folder = write_pack(tmp_path)
     rules = folder / "rules" / "computed.yaml"

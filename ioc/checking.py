@@ -58,7 +58,12 @@ def check_one(folder: Path, settings: Config, out: Console) -> bool:
                 out.print(f"[yellow]![/] {title}: {', '.join(rules)}", highlight=False)
     out.print(
         f"{loaded.file.title.vi}: {len(loaded.registry.stations)} trạm / stations, {len(loaded.registry.series)} "
-        f"chuỗi / series, {len(loaded.rules)} quy tắc / rules. Hợp lệ / Valid.",
+        f"chuỗi / series, {len(loaded.rules)} quy tắc / rules. "
+        + (
+            f"{len(report.failures)} kiểm thử KHÔNG ĐẠT / tests FAIL."
+            if report.failures
+            else "Hợp lệ / Valid."
+        ),
         highlight=False,
     )
     return not report.failures

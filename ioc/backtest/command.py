@@ -17,7 +17,7 @@ from rich.table import Table
 from ioc.backtest import data, labels, report
 from ioc.backtest.data import DataError, Readings
 from ioc.backtest.run import Run, paced, run
-from ioc.backtest.score import Comparison, Score, compare, document
+from ioc.backtest.score import DAY_US, Comparison, Score, compare, document
 from ioc.config import Config
 from ioc.errors import ConfigError
 from ioc.model.event import Event
@@ -108,7 +108,10 @@ def carry_out(asked: Asked, settings: Config, told: Told = lambda what, done, to
     if since_us is not None and until_us is not None and since_us >= until_us:
         raise ConfigError("--from must lie before --to")
     tolerance_us = _tolerance(asked.tolerance)
-    happened = None if asked.labels is None else labels.read(asked.labels)
+    happened = None
+    if asked.labels is not None:
+        happened = labels.read(asked.labels)
+        labels.check(asked.labels, happened, [pack] if before is None else [pack, before])
     if asked.pace not in ("pack", "data"):
         raise ConfigError(f"--pace is pack or data, not {asked.pace!r}")
     readings, events = _history(asked, settings, since_us, until_us, told)
@@ -124,7 +127,7 @@ def carry_out(asked: Asked, settings: Config, told: Told = lambda what, done, to
             tell=lambda done, total: told(what, done, total),
         )
 
-    score = Score(judged(pack, asked.rules, _RUNNING), happened, tolerance_us)
+    score = Score(judged(pack, asked.rules, _RUNNING), happened, tolerance_us, asked.pace == "data")
     if before is None:
         return Result(score, None, None)
     known = [rule for rule in asked.rules if rule in before.rules]
@@ -178,8 +181,12 @@ def _moment(option: str, text: str, utc_offset_us: int) -> int | None:
             f"{option}: not a time: {text!r}; write 2024-09-01 or 2024-09-01T07:00:00+07:00"
         ) from error
     if moment.tzinfo is not None:
-        return round(moment.timestamp() * 1_000_000)
-    return round(moment.replace(tzinfo=UTC).timestamp() * 1_000_000) - utc_offset_us
+        us = round(moment.timestamp() * 1_000_000)
+    else:
+        us = round(moment.replace(tzinfo=UTC).timestamp() * 1_000_000) - utc_offset_us
+    if not -DAY_US <= us <= data.END_US:
+        raise ConfigError(f"{option}: {text!r} is not within 1970 to 2099")
+    return us
 
 
 def _tolerance(text: str) -> int:

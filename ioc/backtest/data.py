@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +39,21 @@ _SENSOR: Final = int(Flag.UNCERTAIN | Flag.BAD)
 """What a sensor says of its readings; all other flags are decided anew."""
 _MS_FROM, _US_FROM = 10**11, 10**14
 """A time since 1970 is in seconds below the first, in milliseconds below the second: 1973 to 5138 in each unit."""
+
+
+END_US: Final = 4_102_444_800_000_000
+"""2100 began; times before 1970 and from here on are mistakes, and a run over them would never end."""
+_UNITS: Final = (("seconds", 1_000_000.0), ("milliseconds", 1_000.0), ("nanoseconds", 0.001))
+
+
+class TimeError(ValueError):
+    """A time that cannot be meant; the text is a sentence."""
+
+
+def looks_like(number: float) -> str:
+    """Of a number that is no plausible time in microseconds: which unit it may be in, with how to write it; '' if none."""
+    fits = [name for name, us in _UNITS if _US_FROM <= number * us < END_US]
+    return f"; it looks like {fits[0]}: write microseconds or RFC 3339" if fits else ""
 
 
 class DataError(ConfigError):
@@ -124,9 +140,24 @@ def read(path: Path, tell: Tell = lambda done, total: None) -> Readings:
 
 
 def moment_us(text: str) -> int:
-    """RFC 3339, or a number since 1970 in seconds, milliseconds or microseconds by its size. Raises ValueError."""
+    """RFC 3339, or a number since 1970 in seconds, milliseconds or microseconds by its size, of 1970 to 2099.
+
+    Raises ValueError; TimeError where the time has no offset or is of another century.
+    """
     cell = text.strip()
+    us = _moment_us(cell)
+    if not 0 <= us < END_US:
+        hint = "" if "-" in cell[1:] or ":" in cell else looks_like(float(cell))
+        raise TimeError(f"the time {cell[:40]!r} is not within 1970 to 2099{hint}")
+    return us
+
+
+def _moment_us(cell: str) -> int:
     if "-" in cell[1:] or ":" in cell:
+        if datetime.fromisoformat(cell).tzinfo is None:
+            raise TimeError(
+                f"the time {cell[:40]!r} has no offset; write RFC 3339 with it, as 2024-09-08T09:00:00+07:00"
+            )
         return time_us(cell)
     number = float(cell)
     if not math.isfinite(number):
@@ -154,6 +185,7 @@ def _csv_parts(path: Path, table: Iterator[list[str]]) -> Iterator[Readings]:
             f"{path}: no column {', '.join(missing)}; there are {', '.join(head) or 'none'}. The first line must name "
             "series,time,value and perhaps quality"
         )
+    _once(path, head)
     at_series, at_time, at_value = (head.index(name) for name in ("series", "time", "value"))
     at_quality = head.index("quality") if "quality" in head else -1
     codes: dict[str, int] = {}
@@ -164,6 +196,10 @@ def _csv_parts(path: Path, table: Iterator[list[str]]) -> Iterator[Readings]:
         flags: list[int] = []
         for row in rows:
             line += 1
+            if len(row) > len(head):
+                raise DataError(
+                    f"{path}:{line}: {len(row)} fields where {len(head)} columns are named; a decimal comma?"
+                )
             try:
                 if not row or not row[at_value]:
                     continue
@@ -177,6 +213,8 @@ def _csv_parts(path: Path, table: Iterator[list[str]]) -> Iterator[Readings]:
                 raise DataError(
                     f"{path}:{line}: quality is good, uncertain or bad, not {quality!r}"
                 ) from error
+            except TimeError as error:
+                raise DataError(f"{path}:{line}: {error}") from error
             except ValueError as error:
                 raise DataError(
                     f"{path}:{line}: not a time and a number: {row[at_time]!r}, {row[at_value]!r}; times are RFC 3339 "
@@ -199,6 +237,11 @@ def _csv_parts(path: Path, table: Iterator[list[str]]) -> Iterator[Readings]:
         yield Readings((), np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0))
 
 
+def _once(path: Path, names: Sequence[str]) -> None:
+    if twice := [name for name in names if name and names.count(name) > 1]:
+        raise DataError(f"{path}: column {twice[0]} is named twice; keep one of them")
+
+
 def _parquet(path: Path) -> Readings:
     try:
         import pyarrow as pa  # type: ignore[import-untyped]
@@ -209,7 +252,9 @@ def _parquet(path: Path) -> Readings:
             f"{path}: Parquet needs pyarrow: pip install 'ioc-monitor[backtest]', or give CSV"
         ) from error
     try:
-        names = set(pq.read_schema(path).names)
+        columns = pq.read_schema(path).names
+        _once(path, columns)
+        names = set(columns)
         missing = [name for name in ("series", "time", "value") if name not in names]
         if missing:
             raise DataError(
@@ -219,6 +264,7 @@ def _parquet(path: Path) -> Readings:
         optional = next((name for name in ("quality", "flags") if name in names), None)
         columns = ["series", "time", "value", *([optional] if optional else [])]
         table = pq.read_table(path, columns=columns, read_dictionary=["series"])
+        _parquet_times(path, table)
         if table.column("value").null_count:
             table = table.filter(pc.is_valid(table.column("value")))
         for name in ("series", "time"):
@@ -233,10 +279,6 @@ def _parquet(path: Path) -> Readings:
         when = table.column("time")
         if pa.types.is_timestamp(when.type):
             when = when.cast(pa.timestamp("us", when.type.tz), safe=False)
-        elif not pa.types.is_int64(when.type):
-            raise DataError(
-                f"{path}: column time is {when.type}; it must be a timestamp or int64 of µs since 1970"
-            )
         series = coded.indices.to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
         event_us = when.cast(pa.int64()).to_numpy()
         value = table.column("value").cast(pa.float64()).to_numpy()
@@ -248,6 +290,36 @@ def _parquet(path: Path) -> Readings:
         raise DataError(f"{path}: cannot be read as Parquet: {error}") from error
     nothing = np.isnan(whole.value)
     return whole.take(~nothing) if nothing.any() else whole
+
+
+def _parquet_times(path: Path, table: Any) -> None:
+    """Refuse times that no history has, in the unit of the file, before anything is multiplied."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    when = table.column("time")
+    stamps = pa.types.is_timestamp(when.type)
+    if not stamps and not pa.types.is_int64(when.type):
+        raise DataError(
+            f"{path}: column time is {when.type}; it must be a timestamp or int64 of µs since 1970"
+        )
+    if stamps and when.type.tz is None:
+        raise DataError(f"{path}: column time is {when.type} without a zone; write it with one, as UTC")
+    first, end = _US_FROM, END_US
+    if stamps:
+        first, end = (
+            0,
+            {"s": END_US // 10**6, "ms": END_US // 10**3, "us": END_US, "ns": END_US * 1000}[when.type.unit],
+        )
+    raw = pc.fill_null(when.cast(pa.int64()), first).to_numpy()
+    wrong = ((raw < first) | (raw >= end)) & table.column("value").is_valid().to_numpy()
+    if wrong.any():
+        row = int(wrong.argmax())
+        read_ = int(raw[row])
+        hint = "" if stamps else looks_like(read_)
+        unit = when.type.unit if stamps else "µs"
+        years = "1970" if stamps else "1973"
+        raise DataError(f"{path}: row {row + 1}: the time {read_} {unit} is not within {years} to 2099{hint}")
 
 
 def _parquet_flags(path: Path, column: Any) -> U16 | None:
@@ -282,6 +354,8 @@ def read_events(path: Path) -> list[Event]:
             _, _, domain, station, word, kind = message["topic"].split("/")
             said = event_codec.decode(json.dumps(message["payload"]).encode())
             told_us = moment_us(str(message["time"]))
+        except TimeError as error:
+            raise DataError(f"{file}:{number}: {error}") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f"{file}:{number}: not a message of an event: topic ioc/v1/{{domain}}/{{station}}/event/{{kind}}, time, "

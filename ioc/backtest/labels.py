@@ -8,14 +8,15 @@ the kind `sensor_fault` are there for the rules on data, and for no others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ioc.backtest.data import DataError, moment_us
+from ioc.backtest.data import DataError, TimeError, moment_us
 from ioc.backtest.spells import Spell
 from ioc.model.text import Text
 from ioc.pack import Pack
@@ -25,6 +26,7 @@ from ioc.rules.spec import ClockSkewRule, DisagreesRule, NeighboursRule, NoDataR
 TOLERANCE_US: Final = 6 * 3_600_000_000
 """The simulators take what comes again within six hours for the same event."""
 SENSOR_FAULT: Final = "sensor_fault"
+KINDS: Final = ("flood", "heavy_rain", "landslide_risk", "outage", SENSOR_FAULT)
 
 
 class _Model(BaseModel):
@@ -81,18 +83,58 @@ def read(path: Path) -> list[Happened]:
     """The events of a file. Raises DataError."""
     try:
         file = LabelsFile.model_validate_json(path.read_bytes())
-        return [_happened(label) for label in file.events]
+        return [_happened(path, label) for label in file.events]
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}; --labels names a truth.json") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise DataError(f"{path}: {where}: {first['msg']}; its form stands in docs/simulators.md") from error
+
+
+def check(path: Path, events: Sequence[Happened], packs: Sequence[Pack]) -> None:
+    """Whether the events fit the packs that are tried: what any of these has may be named. Raises DataError."""
+    rules = {rule for pack in packs for rule in pack.rules}
+    stations = {station for pack in packs for station in pack.registry.stations}
+    series = {one for pack in packs for one in pack.registry.series}
+    seen: set[str] = set()
+    for event in events:
+        label = event.label
+        if label.id in seen:
+            raise DataError(f"{path}: event {label.id}: this id stands twice; give each event its own")
+        seen.add(label.id)
+        if event.to_us < event.from_us:
+            raise DataError(
+                f"{path}: event {label.id}: its `to` {label.to} lies before its `from` {label.from_}"
+            )
+        for what, names, known in (
+            ("kind", (label.kind,), KINDS),
+            ("rule", (*label.rules, *(one.rule for one in label.passes)), rules),
+            ("station", label.stations, stations),
+            ("series", (*label.series, *(one.series for one in label.passes)), series),
+        ):
+            _known(f"{path}: event {label.id}", what, names, known)
+
+
+def _known(where: str, what: str, names: Sequence[str], known: Collection[str]) -> None:
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"; perhaps {near[0]}" if near else ""
+            place = "kinds are " + ", ".join(known) if what == "kind" else "the pack has none"
+            raise DataError(f"{where}: unknown {what} {name!r}: {place}{hint}")
+
+
+def _happened(path: Path, label: Label) -> Happened:
+    try:
+        return _timed(label)
+    except TimeError as error:
+        raise DataError(f"{path}: event {label.id}: {error}") from error
     except ValueError as error:
-        raise DataError(f"{path}: not a time: {error}; write RFC 3339") from error
+        raise DataError(f"{path}: event {label.id}: not a time: {error}; write RFC 3339") from error
 
 
-def _happened(label: Label) -> Happened:
+def _timed(label: Label) -> Happened:
     from_us, to_us = moment_us(label.from_), moment_us(label.to)
     passed: dict[str, int] = {}
     for one in label.passes:

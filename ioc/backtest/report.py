@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 
 from ioc.backtest import plots
-from ioc.backtest.labels import Fit, median
+from ioc.backtest.labels import Fit, Places, median
 from ioc.backtest.score import PERIOD_MOST, Comparison, Score, local
 from ioc.backtest.spells import Spell
 
@@ -18,6 +18,11 @@ LISTED_MAX: Final = 200
 """How many alarms of each kind of difference the page shows; JSON has all."""
 SHOWN_MAX: Final = 10
 """The same on a terminal."""
+WRONG_MAX: Final = 20
+"""How many misses and how many false alarms are listed."""
+SPARSE_PART: Final = 10
+"""From more than one in so many on, `--pace data` is recommended."""
+_SHADOW: Final = "chạy thử / shadow"
 
 _STYLE: Final = """
 :root { color-scheme: light; }
@@ -115,6 +120,39 @@ def _cells(score: Score, name: str) -> list[str]:
     return cells
 
 
+def _wrong(score: Score) -> list[tuple[str, str, list[list[str]]]]:
+    """Misses and false alarms, each with rule, station and local time, by time."""
+    offset_us = score.run.pack.utc_offset_us
+    places = Places(score.run.pack)
+    events = {event.label.id: event for event in score.events or ()}
+    misses, false = [], []
+    for rule, fit in score.fits.items():
+        for name in fit.misses:
+            event = events[name]
+            misses.append((event.at_us, rule, ", ".join(event.label.stations or event.label.series)))
+        false += [(one.begin_us, rule, ", ".join(places.of(one.asset)) or one.asset) for one in fit.false]
+    return [
+        (vi, en, [[_marked(score, rule), where, local(us, offset_us)] for us, rule, where in sorted(found)])
+        for vi, en, found in (("Bỏ sót", "Misses", misses), ("Báo sai", "False alarms", false))
+        if found
+    ]
+
+
+def _marked(score: Score, rule: str) -> str:
+    return f"{rule} ({_SHADOW})" if score.in_shadow(rule) else rule
+
+
+def hint(score: Score) -> str:
+    """What to do where many series are sparser than the pack waits; '' where nothing is."""
+    run = score.run
+    if score.paced or len(run.sparse) * SPARSE_PART <= run.series:
+        return ""
+    return (
+        f"{len(run.sparse)}/{run.series} chuỗi thưa hơn bộ quy tắc chờ: hãy thêm --pace data / "
+        "series are sparser than the pack waits: add --pace data"
+    )
+
+
 def _heads(score: Score) -> Sequence[tuple[str, str]]:
     return _HEADS if score.events is None else (*_HEADS, *_FIT_HEADS)
 
@@ -123,14 +161,18 @@ def tables(score: Score, old: Score | None, comparison: Comparison | None) -> It
     """What a terminal shows, part by part; narrow enough for 80 letters."""
     for vi, en, told in _facts(score):
         yield f"{vi} / {en}: [bold]{told}[/]"
+    if advice := hint(score):
+        yield f"[bold yellow]{advice}[/]"
     names = [name for name in score.run.rules if score.by_rule[name] or _expected(score, name)]
     rows = {name: _cells(score, name) for name in (*names, "")}
     size = len(_HEADS) - 1
-    yield _rules(score, _HEADS, {name: cells[:size] for name, cells in rows.items()})
+    yield _rules(
+        score, _HEADS, {_marked(score, name) if name else "": cells[:size] for name, cells in rows.items()}
+    )
     if len(names) < len(score.run.rules):
         yield f"Không báo gì / Said nothing: {len(score.run.rules) - len(names)}"
     if score.events is not None:
-        fits = {name: rows[name][size:] for name in names}
+        fits = {_marked(score, name): rows[name][size:] for name in names}
         yield _rules(score, (_HEADS[0], *_FIT_HEADS), fits)
         yield _plain(
             ("Sự kiện", "Event"),
@@ -138,6 +180,12 @@ def tables(score: Score, old: Score | None, comparison: Comparison | None) -> It
             ("Trong", "Of"),
             rows=[(kind, str(found), str(of)) for kind, (found, of) in score.found.items()],
         )
+        for vi, en, wrong in _wrong(score):
+            yield f"{vi} / {en}: {len(wrong)}"
+            for rule, where, when in wrong[:WRONG_MAX]:
+                yield f"  {when}  {rule}  {where}"
+            if len(wrong) > WRONG_MAX:
+                yield f"  … {len(wrong) - WRONG_MAX} nữa / more"
     if comparison is not None and old is not None:
         counts = [(rule, *map(str, comparison.counts(rule))) for rule in comparison.rules]
         yield _plain(*_CHANGED, rows=counts)
@@ -210,6 +258,7 @@ def html(score: Score, old: Score | None, comparison: Comparison | None) -> str:
         "<dl>",
         *(f"<div><dt>{vi} <i>/ {en}</i></dt><dd>{escape(told)}</dd></div>" for vi, en, told in _facts(score)),
         "</dl>",
+        *([f"<p><strong>{escape(advice)}</strong></p>"] if (advice := hint(score)) else []),
         _legend(score),
         _h2("Mỗi ngày, theo mức ưu tiên", "Each day, by priority"),
         plots.days(score.daily, "Cảnh báo mỗi ngày / Alarms a day"),
@@ -229,6 +278,11 @@ def html(score: Score, old: Score | None, comparison: Comparison | None) -> str:
             _h2("Sự kiện đã xảy ra", "What happened"),
             _table([("Loại", "Kind"), ("Phát hiện", "Found"), ("Trong", "Of")], rows),
         ]
+    for vi, en, wrong in _wrong(score):
+        heads = [("Quy tắc", "Rule"), ("Trạm", "Station"), ("Lúc", "At")]
+        body += [_h2(f"{vi}: {len(wrong)}", en), _table(heads, wrong[:WRONG_MAX])]
+        if len(wrong) > WRONG_MAX:
+            body.append(f"<p><i>… {len(wrong) - WRONG_MAX:,} nữa / more</i></p>")
     if comparison is not None and old is not None:
         body += _comparison(score, old, comparison)
     title = f"{pack.title.vi} – thử trên số liệu cũ / backtest"
@@ -270,7 +324,12 @@ def _rule_table(score: Score) -> str:
     names = [name for name in score.run.rules if score.by_rule[name] or _expected(score, name)]
     quiet = [rule.title for name, rule in score.run.rules.items() if name not in names]
     rows = [
-        [f"{score.run.rules[n].title.vi} / {score.run.rules[n].title.en}", *_cells(score, n)] for n in names
+        [
+            f"{score.run.rules[n].title.vi} / {score.run.rules[n].title.en}"
+            + (f" ({_SHADOW})" if score.in_shadow(n) else ""),
+            *_cells(score, n),
+        ]
+        for n in names
     ]
     rows.append(["Tất cả / All", *_cells(score, "")])
     told = "; ".join(f"{title.vi} / {title.en}" for title in quiet)

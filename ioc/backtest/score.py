@@ -71,6 +71,8 @@ class Score:
     run: Run
     events: Sequence[Happened] | None = None
     tolerance_us: int = labels.TOLERANCE_US
+    paced: bool = False
+    """Whether sparse series were waited for as they lie in the data."""
 
     @cached_property
     def spells(self) -> list[Spell]:
@@ -87,10 +89,19 @@ class Score:
         """How long the run is; a minute at the least."""
         return max(self.run.end_us - self.run.begin_us, 60_000_000) / DAY_US
 
+    def in_shadow(self, rule: str) -> bool:
+        """Whether a rule is only on trial: it makes no alarm in the room, so it is in no total."""
+        return rule in self.run.rules and self.run.rules[rule].mode == "shadow"
+
+    @cached_property
+    def counted(self) -> list[Spell]:
+        """The alarms of the rules that are not on trial."""
+        return [spell for spell in self.spells if not self.in_shadow(spell.rule)]
+
     @cached_property
     def total(self) -> Figures:
-        """All rules together."""
-        return self._figures(self.spells)
+        """All rules together, but those on trial."""
+        return self._figures(self.counted)
 
     @cached_property
     def figures(self) -> dict[str, Figures]:
@@ -116,8 +127,8 @@ class Score:
 
     @cached_property
     def _said(self) -> tuple[I64, Index]:
-        """When each thing was said, and with which priority."""
-        said = sorted((us, priority) for spell in self.spells for us, _, priority in spell.said)
+        """When each thing was said, and with which priority; rules on trial say nothing."""
+        said = sorted((us, priority) for spell in self.counted for us, _, priority in spell.said)
         return np.array([us for us, _ in said], np.int64), np.array([p for _, p in said], np.int64)
 
     @cached_property
@@ -157,10 +168,10 @@ class Score:
 
     @cached_property
     def found(self) -> dict[str, tuple[int, int]]:
-        """Kind of event → how many any rule found, and how many there were."""
+        """Kind of event → how many any rule found that is not on trial, and how many there were."""
         if self.events is None:
             return {}
-        hit = {one.event for fit in self.fits.values() for one in fit.hits}
+        hit = {one.event for rule, fit in self.fits.items() if not self.in_shadow(rule) for one in fit.hits}
         out: dict[str, tuple[int, int]] = {}
         for event in labels.within(self.events, self.run.begin_us, self.run.end_us):
             had, of = out.get(event.label.kind, (0, 0))

@@ -230,3 +230,37 @@ def test_a_day_without_an_offset_is_the_place_s_own() -> None:
     assert _moment("--from", "", seven) is None
     with pytest.raises(ConfigError, match="--to: not a time"):
         _moment("--to", "32", seven)
+    with pytest.raises(ConfigError, match=r"--to: .* not within 1970 to 2099"):
+        _moment("--to", "9999-12-31", seven)
+
+
+def test_a_rule_in_shadow_is_marked_and_in_no_total_and_false_alarms_are_listed(world: Path) -> None:
+    path = world / "new" / "rules" / "all.yaml"
+    content = yaml.safe_load(path.read_text("utf-8"))
+    content["rules"][0]["mode"] = "shadow"
+    path.write_text(yaml.safe_dump(content, allow_unicode=True), "utf-8")
+    data = world / "data"
+    result = run(
+        world / "new", "--data", data, "--labels", data / "truth.json", "--tolerance", "1min", "--json",
+        world / "o.json", "--html", world / "o.html",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    document = json.loads((world / "o.json").read_text("utf-8"))
+    assert document["rules"]["river"]["alarms"] == 2
+    assert (document["total"]["alarms"], document["total"]["said"]) == (0, 0)
+    assert document["periods_10min"]["worst"]["said"] == 0
+    page = " ".join(" ".join(ET.fromstring((world / "o.html").read_text("utf-8")).itertext()).split())
+    for told in (words(result), page):
+        assert "chạy thử" in told
+        assert "Báo sai" in told
+    assert "08/09/2024 09:35 river (chạy thử / shadow) a" in words(result)
+
+
+def test_a_thinned_history_is_told_of_pace_data(world: Path) -> None:
+    lines = [f"{LEVEL},2024-09-{day:02}T00:00:00Z,1" for day in range(1, 9)]
+    (world / "thin.csv").write_text("\n".join(["series,time,value", *lines]), "utf-8")
+    result = run(world / "new", "--data", world / "thin.csv", "--html", world / "o.html")
+    assert "hãy thêm --pace data / series are sparser" in words(result)
+    assert "hãy thêm --pace data" in (world / "o.html").read_text("utf-8")
+    paced = run(world / "new", "--data", world / "thin.csv", "--pace", "data")
+    assert "hãy thêm" not in words(paced)

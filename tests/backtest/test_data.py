@@ -95,7 +95,7 @@ def test_moments_are_read_to_the_microsecond() -> None:
     assert moment_us("1725760800000001") == T0 + 1
     assert moment_us("1725760800.5") == T0 + 500_000
     assert moment_us("2024-09-08T09:00:00.000001+07:00") == T0 + 1
-    assert moment_us("-3600") == -3_600_000_000
+    assert moment_us("0") == 0
 
 
 @pytest.mark.parametrize(
@@ -115,6 +115,17 @@ def test_moments_are_read_to_the_microsecond() -> None:
             f"series,time,value,quality\n{A},1,1,fine\n",
             "quality is good, uncertain or bad, not 'fine'",
         ),
+        (
+            "x.csv",
+            f"series,time,value\n{A},1,83,5\n",
+            "x.csv:2: 4 fields where 3 columns are named; a decimal comma",
+        ),
+        ("x.csv", "series,time,value,time\n", "column time is named twice"),
+        ("x.csv", f"series,time,value\n{A},{T0}000,1\n", "x.csv:2: .* not within .* looks like nanoseconds"),
+        ("x.csv", f"series,time,value\n{A},{2**63 - 1},1\n", "x.csv:2: .* not within 1970 to 2099"),
+        ("x.csv", f"series,time,value\n{A},1e300,1\n", "x.csv:2: .* not within 1970 to 2099"),
+        ("x.csv", f"series,time,value\n{A},9999-12-31T23:59:59Z,1\n", "x.csv:2: .* not within 1970 to 2099"),
+        ("x.csv", f"series,time,value\n{A},2024-09-08T02:00:00,1\n", "x.csv:2: .* has no offset"),
         ("x.csv.gz", "not packed", "cannot be read"),
         ("x.parquet", "not parquet", "cannot be read as Parquet"),
         ("x.txt.d", None, "there is no such file or folder"),
@@ -139,6 +150,30 @@ def test_a_folder_without_readings_and_a_parquet_without_its_columns_are_refused
         read(path)
     pq.write_table(pa.table({"series": [A], "time": ["now"], "value": [1.0]}), path)
     with pytest.raises(DataError, match="column time is string"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("when", "kind", "told"),
+    [
+        (T0 // 10**6, pa.int64(), "row 2: .* looks like seconds"),
+        (T0 // 10**3, pa.int64(), "row 2: .* looks like milliseconds: write microseconds or RFC 3339"),
+        (T0 * 10**3, pa.int64(), "row 2: .* looks like nanoseconds"),
+        (2**63 - 1, pa.int64(), "row 2: the time 9223372036854775807"),
+        (2**63 - 1, pa.timestamp("ms", "UTC"), "row 2: the time 9223372036854775807 ms"),
+        (2**63 - 1, pa.timestamp("ns", "UTC"), "row 2: the time 9223372036854775807 ns"),
+        (-1, pa.timestamp("ms", "UTC"), "row 2: the time -1 ms"),
+        (T0, pa.timestamp("us"), r"timestamp\[us\] without a zone"),
+    ],
+)
+def test_a_parquet_time_that_cannot_be_meant_is_refused_with_its_row(
+    tmp_path: Path, when: int, kind: pa.DataType, told: str
+) -> None:
+    good = {"s": T0 // 10**6, "ms": T0 // 10**3, "ns": T0 * 10**3}.get(getattr(kind, "unit", "us"), T0)
+    path = tmp_path / "x.parquet"
+    times = pa.array([good, when], pa.int64()).cast(kind)
+    pq.write_table(pa.table({"series": [A, A], "time": times, "value": [1.0, 2.0]}), path)
+    with pytest.raises(DataError, match=told):
         read(path)
 
 

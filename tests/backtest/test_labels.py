@@ -152,3 +152,29 @@ def test_a_faulty_truth_file_is_refused(tmp_path: Path, old: str, new: str, told
         labels.read(path)
     with pytest.raises(DataError, match="cannot be read"):
         labels.read(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('"rules": ["river"]', '"rules": ["rivr"]', "event e: unknown rule 'rivr': .*perhaps river"),
+        ('["a"]', '["z"]', "event e: unknown station 'z'"),
+        ('"series": []', '"series": ["x/y/z"]', "event e: unknown series 'x/y/z'"),
+        ('"kind": "flood"', '"kind": "floods"', "event e: unknown kind 'floods': .*perhaps flood"),
+        ('"to": "2024-09-08T04', '"to": "2024-09-08T01', "event e: its `to` .* lies before"),
+        ("T04:00:00Z", "T04:00:00", "event e: .* has no offset"),
+    ],
+)
+def test_labels_that_do_not_fit_the_pack_are_refused_with_the_event(
+    tmp_path: Path, pack: Pack, old: str, new: str, told: str
+) -> None:
+    path = tmp_path / "truth.json"
+    good = TRUTH.replace('"s"', f'"{A}"')
+    path.write_text(good, "utf-8")
+    events = labels.read(path)
+    labels.check(path, events, [pack])
+    with pytest.raises(DataError, match="event e: this id stands twice"):
+        labels.check(path, events * 2, [pack])
+    path.write_text(good.replace(old, new, 1), "utf-8")
+    with pytest.raises(DataError, match=told):
+        labels.check(path, labels.read(path), [pack])

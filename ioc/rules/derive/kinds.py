@@ -70,6 +70,6 @@ def unit_of(value: Value, series: Series) -> str:
             hours = value.per / 3_600_000_000
             return f"{series.unit_text}/h" if hours == 1 else f"{series.unit_text}/{hours:g} h"
         case "time_to":
-            return "min"
+            return "phút"
         case _:
             return "σ"

@@ -145,7 +145,12 @@ def test_a_planted_bug_is_caught(wrong: Callable[..., float], monkeypatch: pytes
 
 @pytest.mark.parametrize(
     "source",
-    ["[1, 2].all(x, [1, 2].all(y, a > 0.0))", "[a].exists (x, x > 0.0)", "[a].map(x, x)[0]", "a + " * 400 + "a"],
+    [
+        "[1, 2].all(x, [1, 2].all(y, a > 0.0))",
+        "[a].exists (x, x > 0.0)",
+        "[a].map(x, x)[0]",
+        "a + " * 400 + "a",
+    ],
 )
 def test_what_could_take_for_ever_is_refused_before_it_is_tried(source: str) -> None:
     with pytest.raises(ValueError, match=r"macros over lists are not taken here|at most 1,000"):

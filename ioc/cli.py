@@ -74,8 +74,7 @@ def _refusing(function: Callable[P, None]) -> Callable[P, None]:
         try:
             function(*args, **kwargs)
         except PackError as error:
-            for fault in error.faults:
-                err.print(f"[bold red]Từ chối / Refused:[/] {_plain(str(fault))}", highlight=False)
+            _refuse(error)
             raise typer.Exit(REFUSED) from error
         except (ConfigError, LogError) as error:
             err.print(f"[bold red]Từ chối / Refused:[/] {_plain(str(error))}", highlight=False)
@@ -85,6 +84,12 @@ def _refusing(function: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(FAILED) from error
 
     return guarded
+
+
+def _refuse(error: PackError) -> None:
+    """Every fault of a pack."""
+    for fault in error.faults:
+        err.print(f"[bold red]Từ chối / Refused:[/] {_plain(str(fault))}", highlight=False)
 
 
 def _plain(text: str) -> str:
@@ -286,9 +291,17 @@ def check(
     folders = [chosen]
     if not (chosen / "pack.yaml").exists():
         folders = sorted(p.parent for p in chosen.glob("*/pack.yaml")) or folders
-    results = [check_one(folder, settings, out) for folder in folders]
-    if not all(results):
-        raise typer.Exit(1)
+    refused, passed = False, True
+    for folder in folders:
+        if len(folders) > 1:
+            out.print(f"[bold]{folder}[/]", highlight=False)
+        try:
+            passed = check_one(folder, settings, out) and passed
+        except PackError as error:
+            _refuse(error)
+            refused = True
+    if refused or not passed:
+        raise typer.Exit(REFUSED if refused else FAILED)
 
 
 @app.command()

@@ -409,6 +409,8 @@ class _Parts:
                 self.faults += self._selector(selector, place.at("series"))
                 if isinstance(rule, LimitRule) and rule.unit is not None:
                     self._unit(rule, rule.unit, place.at("unit"))
+                if isinstance(rule, LimitRule) and rule.value is None:
+                    self._out_of_reach(rule, place)
         if not broken:
             for name, path, reason in joint.faults(self.rules, self.registry):
                 self.faults.append(self.places[name].at(*path).fault(reason))
@@ -490,6 +492,27 @@ class _Parts:
                 yield here.at("ids").fault(_no_series(series_id))
         if not found and not any(map(selector.matches, registry.series.values())):
             yield here.fault("selects no series of the pack: every list given must match")
+
+    def _out_of_reach(self, rule: LimitRule, here: Place) -> None:
+        """Levels that no sample can ever raise: a rule that looks as if it watched is worse than none."""
+        up = rule.direction == "up"
+        for series in self.registry.series.values():
+            if not rule.series.matches(series):
+                continue
+            for number, level in rule.levels.items():
+                limit = rule.limit_of(series.station.id, number)
+                bound = series.range[1] if up else series.range[0]
+                if limit is not None and (limit > bound if up else limit < bound):
+                    reason = (
+                        f"{series.id} is bad quality beyond {bound:g}: no sample of it can raise {limit:g}"
+                    )
+                    self.faults.append(here.at("levels", number).fault(reason))
+                    return
+                if (level.times - 1) * series.interval_us > level.within:
+                    minutes = (level.times - 1) * series.interval_us / 60_000_000
+                    reason = f"{series.id}: {level.times} samples take {minutes:g} min, within is shorter"
+                    self.faults.append(here.at("levels", number, "within").fault(reason))
+                    return
 
     def _unit(self, rule: LimitRule, unit: str, here: Place) -> None:
         """Limits in another unit than the values they are compared with would be a quiet disaster."""

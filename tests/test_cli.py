@@ -51,6 +51,17 @@ def test_a_faulty_pack_is_refused_with_file_line_and_path(
     assert told in words(result)
 
 
+def test_every_pack_of_a_folder_is_checked_and_the_faulty_one_named(tmp_path: Path) -> None:
+    for name in ("aa", "bb"):
+        shutil.copytree(PACK, tmp_path / name)
+    rules = tmp_path / "aa" / "rules" / "rain.yaml"
+    rules.write_text(rules.read_text("utf-8").replace("kind: limit", "kind: limitt", 1), "utf-8")
+    result = run("check", str(tmp_path))
+    assert result.exit_code == 2
+    said = words(result)
+    assert said.index("/aa") < said.index("rules/rain.yaml:") < said.index("/bb") < said.index("Hợp lệ / Valid.")
+
+
 def test_a_value_below_zero_can_be_sent() -> None:
     result = run("send", "ioc/v1/disaster/sa_pa/temperature", "-5", "--mqtt-url", NOBODY)
     assert result.exit_code == 1

@@ -122,6 +122,14 @@ WHAT_IS_WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"value": {"kind": "time_to", "over": "1h", "rule": "flood", "level": 2}},
         "value.rule: no limit rule 'flood' that judges a series itself",
     ),
+    "a limit that no good sample can reach": (
+        {"levels": {1: level(limit=2e9)}},
+        "levels[1]: disaster/lao_cai/level is bad quality beyond 1e+09: no sample of it can raise 2e+09",
+    ),
+    "more samples than come in that time": (
+        {"levels": {1: level(limit=80.0, times=9, within="30min")}},
+        "levels[1].within: disaster/lao_cai/level: 9 samples take 80 min, within is shorter",
+    ),
     "a word that is no duration": (
         {"levels": {1: level(limit=80.0, on_delay="10 minutes")}},
         "levels[1].on_delay: a duration is written like 30s, 10min, 6h or 2d, not '10 minutes'",

@@ -59,7 +59,9 @@ def test_every_pack_of_a_folder_is_checked_and_the_faulty_one_named(tmp_path: Pa
     result = run("check", str(tmp_path))
     assert result.exit_code == 2
     said = words(result)
-    assert said.index("/aa") < said.index("rules/rain.yaml:") < said.index("/bb") < said.index("Hợp lệ / Valid.")
+    assert (
+        said.index("/aa") < said.index("rules/rain.yaml:") < said.index("/bb") < said.index("Hợp lệ / Valid.")
+    )
 
 
 def test_a_value_below_zero_can_be_sent() -> None:

@@ -29,9 +29,8 @@ from ioc.model.inputs import SourceState
 from ioc.pack import Pack
 from ioc.registry import SeriesColumns
 from ioc.rules.engine import Engine
-from ioc.rules.joint import facts_of
-from ioc.rules.spec import JointRule, Rule
-from ioc.trial import as_enabled, numbers_of
+from ioc.rules.spec import Rule
+from ioc.trial import as_enabled, numbers_of, with_needed
 
 SOURCE: Final = "backtest"
 BLOCK_ROWS: Final = 1 << 16
@@ -71,14 +70,7 @@ def chosen(
             raise ConfigError(
                 f"--rules: no rule {name!r} in the pack; it has {', '.join(sorted(pack.rules))}"
             )
-    needed: set[str] = set()
-    waiting = list(wanted)
-    while waiting:
-        name = waiting.pop()
-        if name not in needed and name in pack.rules:
-            needed.add(name)
-            rule = pack.rules[name]
-            waiting += [fact.rule for _, fact in facts_of(rule)] if isinstance(rule, JointRule) else []
+    needed = set(with_needed(pack.rules, wanted))
     asked = set(wanted or pack.rules)
     fed = {
         name: as_enabled(rule) if everything or name in needed else rule

@@ -1,7 +1,7 @@
 # The house: everything that a person or CI runs here. `make help` lists it.
 #   make demo                   the whole system with simulated sensors
 #   make test                   everything CI runs
-#   make check                  what to run before each commit (under 90 s)
+#   make check                  what to run before each commit (about three minutes on two cores)
 # Variables: PYTHON (3.11 or newer), ARGS (handed to demo, test, bench, long, lock), UV, REQUIRE_SERVICES=1.
 
 PYTHON ?= python3
@@ -66,7 +66,7 @@ ui-test: $(INSTALLED) ## type check and unit tests of the screens
 	PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix ui run --silent check
 	PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix ui run --silent test
 
-check: lint ui-test ## lint and every test that needs no service (under 90 s)
+check: lint ui-test ## lint and every test that needs no service (about three minutes on two cores)
 	$(BIN)/python -m pytest -m "$(QUICK)" --numprocesses auto --timeout 60 -q $(ARGS)
 
 versions: $(INSTALLED)
